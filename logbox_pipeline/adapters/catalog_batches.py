@@ -1,0 +1,329 @@
+"""The catalog's record of batches: forming, claiming, fencing, failing, splitting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from logbox_pipeline.core.batching import (
+    AfterFailure,
+    Candidate,
+    after_failure,
+    backoff,
+    halves,
+)
+from logbox_pipeline.core.digest import batch_id as derive_batch_id
+from logbox_pipeline.core.errors import FenceLost
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right of one run to work on one attempt of a batch."""
+
+    batch_id: UUID
+    attempt: int
+    received_on: date
+    run_id: str
+
+
+@dataclass(frozen=True)
+class OpenBatch:
+    """A batch that is offered or running. Times are UTC."""
+
+    batch_id: UUID
+    attempt: int
+    received_on: date
+    state: str
+    run_id: str | None
+    created_at: datetime
+    not_before: datetime | None
+    heartbeat_at: datetime | None
+    started_at: datetime | None
+
+    @property
+    def run_key(self) -> str:
+        return f"{self.batch_id}:{self.attempt}"
+
+
+def insert_batches(
+    cursor: Any,
+    formed: Sequence[Sequence[Candidate]],
+    now: datetime,
+    parent_batch_id: UUID | None = None,
+) -> list[UUID]:
+    """Make each group of deliveries a batch. Deliveries taken meanwhile by another are left out."""
+    made = []
+    for group in formed:
+        batch_id = derive_batch_id(group[0].delivery_id, now)
+        cursor.execute(
+            """
+            insert into logbox.batches
+                (batch_id, received_on, files, size_bytes, created_at, parent_batch_id)
+            values (%s, %s, %s, %s, %s, %s)
+            """,
+            (
+                str(batch_id),
+                group[0].received_on,
+                len(group),
+                sum(one.size_bytes for one in group),
+                now,
+                str(parent_batch_id) if parent_batch_id else None,
+            ),
+        )
+        cursor.execute(
+            "update logbox.deliveries set batch_id = %s where delivery_id = any(%s::uuid[])",
+            (str(batch_id), [str(one.delivery_id) for one in group]),
+        )
+        made.append(batch_id)
+    return made
+
+
+def open_batches(cursor: Any) -> list[OpenBatch]:
+    """Batches that are open or running, oldest first."""
+    cursor.execute(
+        """
+        select batch_id, attempt, received_on, state, run_id, created_at,
+            not_before, heartbeat_at, started_at
+        from logbox.batches
+        where state in ('open', 'running')
+        order by created_at, batch_id
+        """
+    )
+    return [OpenBatch(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def unfinished_of_day(cursor: Any, day: date) -> list[OpenBatch]:
+    cursor.execute(
+        """
+        select batch_id, attempt, received_on, state, run_id, created_at,
+            not_before, heartbeat_at, started_at
+        from logbox.batches
+        where received_on = %s and state in ('open', 'running', 'failed')
+        order by created_at, batch_id
+        """,
+        (day,),
+    )
+    return [OpenBatch(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def claim(cursor: Any, batch_id: UUID, attempt: int, run_id: str, now: datetime) -> Claim:
+    """Take an attempt for a run.
+
+    Raises FenceLost when the batch is past that attempt or another run has it.
+    """
+    cursor.execute(
+        """
+        update logbox.batches
+        set state = 'running', run_id = %s, started_at = %s, heartbeat_at = %s
+        where batch_id = %s and attempt = %s and state = 'open'
+        returning received_on
+        """,
+        (run_id, now, now, str(batch_id), attempt),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute(
+            "select state, attempt, run_id from logbox.batches where batch_id = %s",
+            (str(batch_id),),
+        )
+        found = cursor.fetchone()
+        state = "unknown" if found is None else f"{found[0]}, attempt {found[1]}, run {found[2]}"
+        raise FenceLost(
+            f"batch {batch_id} attempt {attempt} is not to be had: it is {state}",
+            hint="nothing is lost; `logbox status` shows what is open",
+        )
+    return Claim(batch_id, attempt, row[0], run_id)
+
+
+def renew(cursor: Any, batch_id: UUID, attempt: int) -> int:
+    """Open the next attempt of a batch whose current one is over. Returns its number."""
+    cursor.execute(
+        """
+        update logbox.batches
+        set state = 'open', attempt = attempt + 1, run_id = null,
+            started_at = null, heartbeat_at = null, not_before = null
+        where batch_id = %s and attempt = %s and state in ('open', 'running', 'failed')
+        returning attempt
+        """,
+        (str(batch_id), attempt),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise FenceLost(f"batch {batch_id} is past attempt {attempt}")
+    return int(row[0])
+
+
+def heartbeat(cursor: Any, held: Claim, now: datetime) -> bool:
+    """Say that the run lives; False when it has lost the batch."""
+    cursor.execute(
+        """
+        update logbox.batches
+        set heartbeat_at = %s
+        where batch_id = %s and attempt = %s and state in ('running', 'loaded')
+        """,
+        (now, str(held.batch_id), held.attempt),
+    )
+    return bool(cursor.rowcount == 1)
+
+
+def fence(cursor: Any, held: Claim, *states: str) -> None:
+    """Lock the batch row until the transaction ends.
+
+    Raises FenceLost unless the attempt is still this run's.
+    """
+    cursor.execute(
+        "select attempt, run_id, state from logbox.batches where batch_id = %s for update",
+        (str(held.batch_id),),
+    )
+    attempt, run_id, state = cursor.fetchone()
+    if (attempt, run_id) != (held.attempt, held.run_id) or state not in (states or ("running",)):
+        raise FenceLost(
+            f"batch {held.batch_id}: attempt {held.attempt} of run {held.run_id} was given up; "
+            f"attempt {attempt} is {state}",
+            hint="nothing to do: the newer attempt does the work",
+        )
+
+
+def back_off(cursor: Any, held: Claim, error: str, now: datetime) -> datetime:
+    """End an attempt because S3 or Postgres was away. Returns when the next may start."""
+    fence(cursor, held)
+    cursor.execute(
+        "select transient_failures + 1 from logbox.batches where batch_id = %s",
+        (str(held.batch_id),),
+    )
+    (failures,) = cursor.fetchone()
+    not_before = now + backoff(failures)
+    renew(cursor, held.batch_id, held.attempt)
+    cursor.execute(
+        """
+        update logbox.batches
+        set transient_failures = %s, not_before = %s, last_error = %s
+        where batch_id = %s
+        """,
+        (failures, not_before, error[:4_000], str(held.batch_id)),
+    )
+    return not_before
+
+
+def count_failure(
+    cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetime
+) -> AfterFailure:
+    """End an attempt by death or a permanent error, and do what follows from it."""
+    cursor.execute(
+        """
+        select attempt, state, failures + 1
+        from logbox.batches
+        where batch_id = %s
+        for update
+        """,
+        (str(batch_id),),
+    )
+    current, state, failures = cursor.fetchone()
+    if current != attempt or state not in ("open", "running"):
+        raise FenceLost(f"batch {batch_id} is past attempt {attempt}")
+    cursor.execute(
+        "update logbox.batches set failures = %s, last_error = %s where batch_id = %s",
+        (failures, error[:4_000], str(batch_id)),
+    )
+    deliveries = _deliveries(cursor, batch_id)
+    then = after_failure(files=len(deliveries), failures=failures)
+    if then is AfterFailure.AGAIN:
+        renew(cursor, batch_id, attempt)
+        return then
+    if then is AfterFailure.SPLIT:
+        insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
+    else:
+        _fail_deliveries(cursor, [one.delivery_id for one in deliveries], error)
+    cursor.execute(
+        """
+        update logbox.batches
+        set state = %s, attempt = attempt + 1, finished_at = %s
+        where batch_id = %s
+        """,
+        ("split" if then is AfterFailure.SPLIT else "failed", now, str(batch_id)),
+    )
+    return then
+
+
+def _deliveries(cursor: Any, batch_id: UUID) -> list[Candidate]:
+    cursor.execute(
+        """
+        select delivery_id, client, received_on, size_bytes, sensed_at
+        from logbox.deliveries
+        where batch_id = %s
+        order by delivery_id
+        """,
+        (str(batch_id),),
+    )
+    return [Candidate(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def _fail_deliveries(cursor: Any, deliveries: Sequence[UUID], error: str) -> None:
+    wanted = [str(one) for one in deliveries]
+    cursor.execute(
+        """
+        update logbox.deliveries
+        set state = 'failed', reason = 'batch_failed', detail = %s
+        where delivery_id = any(%s::uuid[]) and state in ('received', 'verified', 'archived')
+        """,
+        (error[:4_000], wanted),
+    )
+    cursor.execute(
+        """
+        update logbox.logs
+        set state = 'failed', reason = 'batch_failed', detail = %s
+        where delivery_id = any(%s::uuid[]) and state = 'archived'
+        """,
+        (error[:4_000], wanted),
+    )
+
+
+def mark_finished(cursor: Any, batch_id: UUID, now: datetime) -> None:
+    cursor.execute(
+        """
+        update logbox.batches
+        set state = 'finished', finished_at = %s
+        where batch_id = %s and state = 'loaded'
+        """,
+        (now, str(batch_id)),
+    )
+
+
+def unsettled(cursor: Any, heartbeat_before: datetime) -> list[Claim]:
+    """Batches whose rows are committed but whose run died before it wrote the outcome."""
+    cursor.execute(
+        """
+        select batch_id, attempt, received_on, run_id
+        from logbox.batches
+        where state = 'loaded' and heartbeat_at < %s
+        order by loaded_at
+        """,
+        (heartbeat_before,),
+    )
+    return [Claim(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def pause(cursor: Any, by: str, now: datetime) -> None:
+    cursor.execute(
+        """
+        update logbox.pipeline_state
+        set paused_at = coalesce(paused_at, %s), paused_by = coalesce(paused_by, %s)
+        """,
+        (now, by),
+    )
+
+
+def resume(cursor: Any) -> None:
+    cursor.execute("update logbox.pipeline_state set paused_at = null, paused_by = null")
+
+
+def paused(cursor: Any) -> tuple[datetime | None, str | None, datetime | None]:
+    """(paused_at, paused_by, last_tick_at)."""
+    cursor.execute("select paused_at, paused_by, last_tick_at from logbox.pipeline_state")
+    row: tuple[datetime | None, str | None, datetime | None] = cursor.fetchone()
+    return row
+
+
+def tick(cursor: Any, now: datetime) -> None:
+    cursor.execute("update logbox.pipeline_state set last_tick_at = %s", (now,))

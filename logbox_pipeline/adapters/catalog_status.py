@@ -1,0 +1,167 @@
+"""What the catalog says of the whole: for checks, `logbox status` and `logbox trace`. Read-only."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def _rows(cursor: Any, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    cursor.execute(query, parameters)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def open_refusals(cursor: Any) -> list[Row]:
+    """Refused and failed deliveries nobody has released or acknowledged, by client and reason."""
+    return _rows(
+        cursor,
+        """
+        select client, state, reason, count(*) as files,
+            min(coalesce(quarantined_at, sensed_at)) as first_seen_at,
+            max(coalesce(quarantined_at, sensed_at)) as last_seen_at
+        from logbox.deliveries
+        where state in ('quarantined', 'failed', 'vanished') and acknowledged_at is null
+        group by client, state, reason
+        union all
+        select l.client, l.state, l.reason, count(*), min(l.received_at), max(l.received_at)
+        from logbox.logs l
+        join logbox.deliveries d using (delivery_id)
+        where l.state in ('unparsed', 'failed') and d.acknowledged_at is null
+            and d.state <> 'failed'
+        group by l.client, l.state, l.reason
+        order by client, state, reason
+        """,
+    )
+
+
+def late(cursor: Any, now: datetime, promise_s: int) -> list[Row]:
+    """Deliveries older than the promise that are not done, by client."""
+    return _rows(
+        cursor,
+        """
+        select d.client, count(*) as files, min(d.received_at) as oldest_received_at
+        from logbox.deliveries d
+        left join logbox.logs l on l.delivery_id = d.delivery_id
+        where d.received_at < %s
+            and (
+                d.state in ('received', 'verified')
+                or (
+                    d.state = 'archived'
+                    and coalesce(l.state, 'archived') in ('archived', 'parsed')
+                )
+            )
+        group by d.client
+        order by d.client
+        """,
+        (now - timedelta(seconds=promise_s),),
+    )
+
+
+def stale(cursor: Any, now: datetime, stale_after_s: int) -> list[Row]:
+    """Deliveries still standing in landing long after they came, by client and state."""
+    return _rows(
+        cursor,
+        """
+        select client, state, count(*) as files, min(received_at) as oldest_received_at
+        from logbox.deliveries
+        where left_landing_at is null and received_at < %s and acknowledged_at is null
+        group by client, state
+        order by client, state
+        """,
+        (now - timedelta(seconds=stale_after_s),),
+    )
+
+
+def open_drifts(cursor: Any) -> list[Row]:
+    return _rows(
+        cursor,
+        """
+        select kind, place, subject, expected, found, first_seen_at, last_seen_at
+        from logbox.drifts
+        where resolved_at is null and acknowledged_at is null
+        order by first_seen_at
+        limit 1000
+        """,
+    )
+
+
+def states(cursor: Any) -> list[Row]:
+    """Deliveries by state, with the state of the log each became."""
+    return _rows(
+        cursor,
+        """
+        select d.state, l.state as log_state, coalesce(d.reason, l.reason) as reason,
+            count(*) as files, sum(d.size_bytes)::bigint as size_bytes
+        from logbox.deliveries d
+        left join logbox.logs l on l.delivery_id = d.delivery_id
+        group by 1, 2, 3
+        order by 1, 2, 3
+        """,
+    )
+
+
+def backlog(cursor: Any) -> Row:
+    return _rows(
+        cursor,
+        """
+        select count(*) filter (where state in ('received', 'verified')) as files,
+            coalesce(sum(size_bytes) filter (where state in ('received', 'verified')), 0)::bigint
+                as size_bytes,
+            min(received_at) filter (where state in ('received', 'verified')) as oldest_received_at,
+            count(*) filter (where state = 'waiting') as waiting,
+            (select count(*) from logbox.batches where state = 'open') as open_batches,
+            (select count(*) from logbox.batches where state = 'running') as running_batches
+        from logbox.deliveries
+        where state in ('received', 'verified', 'waiting')
+        """,
+    )[0]
+
+
+def clients(cursor: Any) -> list[Row]:
+    """Every client: when it was last heard of, and how fast its logs went through."""
+    return _rows(
+        cursor,
+        """
+        select c.client, c.revoked_at, count(d.delivery_id) as deliveries,
+            max(d.received_at) as last_received_at, max(l.loaded_at) as last_loaded_at
+        from logbox.clients c
+        left join logbox.deliveries d using (client)
+        left join logbox.logs l using (delivery_id)
+        group by c.client
+        order by c.client
+        """,
+    )
+
+
+def growth(cursor: Any, now: datetime) -> Row:
+    """Bytes held and bytes added per day over the last week."""
+    return _rows(
+        cursor,
+        """
+        select
+            (select coalesce(sum(size_bytes), 0)::bigint from logbox.objects
+                where archived_at is not null) as archive_bytes,
+            (select coalesce(sum(size_bytes), 0)::bigint from logbox.lake_files
+                where state = 'live') as lake_bytes,
+            pg_database_size(current_database()) as postgres_bytes,
+            (select coalesce(sum(size_bytes), 0)::bigint from logbox.objects
+                where archived_at > %s) / 7 as archive_bytes_per_day
+        """,
+        (now - timedelta(days=7),),
+    )[0]
+
+
+def live_rows(cursor: Any, received_on: date) -> dict[str, int]:
+    """Rows that the catalog says each lake table has for a day."""
+    cursor.execute(
+        """
+        select table_name, sum(rows)::bigint
+        from logbox.lake_files
+        where state = 'live' and received_on = %s
+        group by table_name
+        """,
+        (received_on,),
+    )
+    return dict(cursor.fetchall())

@@ -1,0 +1,98 @@
+"""Reach Postgres: connect, one transaction, and foreign errors made ours. No query here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from logbox_pipeline.core.errors import (
+    LogboxError,
+    PermanentError,
+    SettingError,
+    StoreRefused,
+    TransientError,
+)
+
+CONNECT_TIMEOUT_S = 10
+
+_WRONG_SETTING = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "could not translate host name",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+)
+"""What libpq says when the URL is wrong; it gives no SQLSTATE before a session exists."""
+
+
+def connect(url: str) -> Any:
+    """A psycopg2 connection in UTC, outside any transaction.
+
+    Raises SettingError when the URL names what is not there or may not log in, TransientError
+    when the server is away or slow. Neither repeats the URL, which may hold a password.
+    """
+    try:
+        connection = psycopg2.connect(
+            url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg2.OperationalError as error:
+        said = _first_line(error)
+        if any(words in said for words in _WRONG_SETTING):
+            raise SettingError(
+                f"Postgres does not let us in: {said}",
+                hint="set LOGBOX_DATABASE_URL in .env, or run `logbox setup`",
+            ) from None
+        raise TransientError(
+            f"Postgres does not answer: {said}",
+            hint="is it running where LOGBOX_DATABASE_URL says?",
+        ) from None
+    except (psycopg2.ProgrammingError, UnicodeError):
+        raise SettingError(
+            "LOGBOX_DATABASE_URL is not a Postgres URL",
+            hint="it reads postgresql://user:password@host:port/database",
+        ) from None
+    with transaction(connection) as cursor:
+        cursor.execute("set time zone 'UTC'")
+    return connection
+
+
+@contextmanager
+def transaction(connection: Any) -> Iterator[Any]:
+    """A cursor whose work is committed when the block ends, or not at all; errors translated."""
+    with translated(), connection, connection.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise psycopg2's errors as TransientError (away, slow, locked, full) or StoreRefused."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise translation(error) from error
+
+
+def translation(error: psycopg2.Error) -> LogboxError:
+    said = f"Postgres: {_first_line(error)}"
+    code = error.pgcode or ""
+    # psycopg2 files class 54 (a row too wide, an index entry too long) under OperationalError.
+    if isinstance(error, psycopg2.OperationalError) and not code.startswith("54"):
+        return TransientError(said)
+    # "connection already closed": the server went away earlier.
+    if isinstance(error, psycopg2.InterfaceError):
+        return TransientError(said)
+    if isinstance(error, psycopg2.NotSupportedError | psycopg2.ProgrammingError):
+        return StoreRefused(said, hint="does the schema match? see `logbox migrate status`")
+    return PermanentError(said) if not code else StoreRefused(f"{said} (SQLSTATE {code})")
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

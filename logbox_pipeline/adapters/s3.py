@@ -1,0 +1,332 @@
+"""One S3 bucket behind `core.ports.ObjectStore`; boto3's errors become Logbox's here."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from logbox_pipeline.core.digest import CHUNK_BYTES, sha256_hex, to_base64
+from logbox_pipeline.core.errors import LogboxError, SettingError, StoreRefused, TransientError
+from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObject
+
+MAX_CONNECTIONS = 32
+_SMALL_BYTES = 16 * 1024 * 1024
+_GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_REFUSED = {
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "AuthorizationHeaderMalformed",
+    "403",
+    "401",
+}
+
+
+def s3_client(
+    *, endpoint: str | None, region: str, access_key_id: str | None, secret_access_key: str | None
+) -> Any:
+    """A boto3 S3 client with our timeouts and retries. It is safe to share between threads."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 3},
+            max_pool_connections=MAX_CONNECTIONS,
+            # The digests below are ours and stronger than the CRC boto3 would add.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if endpoint else "auto"},
+        ),
+    )
+
+
+class S3Bucket:
+    """One bucket. Implements `core.ports.ObjectStore`, which documents the methods."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self.client = client
+        self.bucket = bucket
+
+    def list_page(
+        self, prefix: str, *, after: str = "", folders: bool = False, most: int = 1000
+    ) -> Page:
+        asked = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": most}
+        if after:
+            asked["StartAfter"] = after
+        if folders:
+            asked["Delimiter"] = "/"
+        with self._translated("list", prefix):
+            page = self.client.list_objects_v2(**asked)
+        objects = tuple(
+            ListedObject(
+                found["Key"],
+                found["ETag"].strip('"'),
+                found["Size"],
+                found["LastModified"].astimezone(UTC),
+            )
+            for found in page.get("Contents", ())
+        )
+        return Page(
+            objects,
+            tuple(found["Prefix"] for found in page.get("CommonPrefixes", ())),
+            page.get("IsTruncated", False),
+        )
+
+    def list_all(self, prefix: str) -> Iterator[ListedObject]:
+        after = ""
+        while True:
+            page = self.list_page(prefix, after=after)
+            yield from page.objects
+            if not page.has_more:
+                return
+            after = page.objects[-1].key
+
+    def head(self, key: str, *, version_id: str | None = None) -> StoredObject | None:
+        asked = {"Bucket": self.bucket, "Key": key, "ChecksumMode": "ENABLED"}
+        if version_id:
+            asked["VersionId"] = version_id
+        try:
+            with self._translated("head", key):
+                return _stored(self.client.head_object(**asked))
+        except _Gone:
+            return None
+
+    def part_size(self, key: str, version_id: str | None) -> int | None:
+        asked: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "PartNumber": 1}
+        if version_id:
+            asked["VersionId"] = version_id
+        try:
+            with self._translated("head", key):
+                first = self.client.head_object(**asked)
+        except _Gone:
+            return None
+        return int(first["ContentLength"]) if first.get("PartsCount") else None
+
+    def find_version(self, key: str, etag: str, received_at: datetime) -> str | None:
+        marker: dict[str, str] = {}
+        while True:
+            with self._translated("list versions of", key):
+                page = self.client.list_object_versions(Bucket=self.bucket, Prefix=key, **marker)
+            for version in page.get("Versions", ()):
+                is_it = (
+                    version["Key"] == key
+                    and version["ETag"].strip('"') == etag
+                    and version["LastModified"].astimezone(UTC) == received_at
+                )
+                if is_it:
+                    return str(version["VersionId"])
+            if not page.get("IsTruncated"):
+                return None
+            marker = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page["NextVersionIdMarker"],
+            }
+
+    def download(self, key: str, to: Path, *, version_id: str | None = None) -> Download | None:
+        asked = {"Bucket": self.bucket, "Key": key, "ChecksumMode": "ENABLED"}
+        if version_id:
+            asked["VersionId"] = version_id
+        digest, size_bytes = hashlib.sha256(), 0
+        try:
+            with self._translated("get", key), to.open("wb") as file:
+                answer = self.client.get_object(**asked)
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                    digest.update(chunk)
+                    size_bytes += file.write(chunk)
+        except _Gone:
+            to.unlink()
+            return None
+        stored = _stored(answer)
+        if size_bytes != stored.size_bytes:
+            raise TransientError(
+                f"s3://{self.bucket}/{key} broke off: expected {stored.size_bytes} bytes, "
+                f"got {size_bytes}"
+            )
+        return Download(stored, digest.hexdigest(), size_bytes)
+
+    def read(self, key: str) -> tuple[bytes, StoredObject] | None:
+        try:
+            with self._translated("get", key):
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                return answer["Body"].read(_SMALL_BYTES), _stored(answer)
+        except _Gone:
+            return None
+
+    def read_end(self, key: str, size_bytes: int) -> bytes | None:
+        """The last `size_bytes` of an object (a Parquet footer); None when it is gone."""
+        try:
+            with self._translated("get", key):
+                answer = self.client.get_object(
+                    Bucket=self.bucket, Key=key, Range=f"bytes=-{size_bytes}"
+                )
+                return bytes(answer["Body"].read())
+        except _Gone:
+            return None
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        sha256: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        only_if_absent: bool = False,
+    ) -> StoredObject | None:
+        with path.open("rb") as file:
+            return self._put(key, file, path.stat().st_size, sha256, metadata or {}, only_if_absent)
+
+    def put_bytes(self, key: str, data: bytes) -> StoredObject:
+        stored = self._put(key, data, len(data), sha256_hex(data), {}, False)
+        assert stored is not None
+        return stored
+
+    def _put(
+        self,
+        key: str,
+        body: Any,
+        size_bytes: int,
+        sha256: str,
+        metadata: Mapping[str, str],
+        only_if_absent: bool,
+    ) -> StoredObject | None:
+        asked: dict[str, Any] = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "Body": body,
+            "ContentLength": size_bytes,
+            "ChecksumSHA256": to_base64(sha256),
+            "Metadata": dict(metadata),
+        }
+        if only_if_absent:
+            asked["IfNoneMatch"] = "*"
+        try:
+            with self._translated("put", key):
+                answer = self.client.put_object(**asked)
+        except _Taken:
+            return None
+        confirmed = answer.get("ChecksumSHA256")
+        if confirmed is not None and confirmed != to_base64(sha256):
+            raise TransientError(
+                f"s3://{self.bucket}/{key}: the store confirms checksum {confirmed}, "
+                f"expected {to_base64(sha256)}"
+            )
+        return StoredObject(
+            size_bytes,
+            answer["ETag"].strip('"'),
+            answer.get("VersionId"),
+            datetime.now(UTC),
+            confirmed,
+            metadata,
+        )
+
+    def copy_within(self, source: str, version_id: str | None, target: str) -> StoredObject:
+        origin = {"Bucket": self.bucket, "Key": source}
+        if version_id:
+            origin["VersionId"] = version_id
+        with self._translated("copy", source):
+            # The managed copy goes part by part above 5 GiB, CopyObject's limit.
+            self.client.copy(origin, self.bucket, target)
+        copied = self.head(target)
+        if copied is None:
+            raise TransientError(f"s3://{self.bucket}/{target} is not there after copying")
+        return copied
+
+    def delete(self, key: str, *, version_id: str | None = None) -> None:
+        asked = {"Bucket": self.bucket, "Key": key}
+        if version_id:
+            asked["VersionId"] = version_id
+        with suppress(_Gone), self._translated("delete", key):
+            self.client.delete_object(**asked)
+
+    def versioning(self) -> str | None:
+        """`Enabled`, `Suspended` or `` ``; None when the bucket does not exist."""
+        try:
+            with self._translated("read the versioning of", ""):
+                answer = self.client.get_bucket_versioning(Bucket=self.bucket)
+        except SettingError:
+            return None
+        return str(answer.get("Status", ""))
+
+    def create(self, *, versioned: bool) -> None:
+        """Make the bucket, in the client's region."""
+        region = self.client.meta.region_name
+        place = {} if region == "us-east-1" else {"LocationConstraint": region}
+        with self._translated("create", ""):
+            self.client.create_bucket(
+                Bucket=self.bucket,
+                **({"CreateBucketConfiguration": place} if place else {}),
+            )
+            if versioned:
+                self.client.put_bucket_versioning(
+                    Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
+                )
+
+    @contextmanager
+    def _translated(self, operation: str, key: str) -> Iterator[None]:
+        """Turn boto3's errors into Logbox's."""
+        try:
+            yield
+        except ClientError as error:
+            raise _translation(error, operation, f"s3://{self.bucket}/{key}") from error
+        except (BotoCoreError, HTTPClientError, ConnectionError, TimeoutError) as error:
+            raise TransientError(
+                f"could not {operation} s3://{self.bucket}/{key}: {error}",
+                hint="see whether the store at LOGBOX_S3_ENDPOINT is up",
+            ) from error
+
+
+class _Taken(LogboxError):
+    """A conditional request found something in its place."""
+
+
+class _Gone(LogboxError):
+    """Nothing is there."""
+
+
+def _translation(error: ClientError, operation: str, where: str) -> LogboxError:
+    said = error.response.get("Error", {})
+    code = said.get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    message = f"could not {operation} {where}: {code} {said.get('Message', '')}"
+    if code == "NoSuchBucket":
+        return SettingError(
+            f"bucket of {where} does not exist",
+            hint="run `logbox setup`, or correct LOGBOX_LANDING_BUCKET, LOGBOX_ARCHIVE_BUCKET "
+            "and LOGBOX_LAKE_BUCKET",
+        )
+    if code in _TAKEN:
+        return _Taken(message)
+    if code in _REFUSED:
+        return StoreRefused(
+            message, hint="check LOGBOX_S3_ACCESS_KEY_ID, its secret and its policy"
+        )
+    if code in _GONE:
+        return _Gone(message)
+    if status >= 500 or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
+        return TransientError(message)
+    return StoreRefused(message)
+
+
+def _stored(answer: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        int(answer["ContentLength"]),
+        answer["ETag"].strip('"'),
+        answer.get("VersionId"),
+        answer["LastModified"].astimezone(UTC),
+        answer.get("ChecksumSHA256"),
+        answer.get("Metadata", {}),
+    )

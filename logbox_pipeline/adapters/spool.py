@@ -1,0 +1,432 @@
+"""One log's rows between the parser's process and the load: Arrow messages in a scratch file.
+
+The worker writes what a parser yields, already in storage types (`core.tables`), to one file per
+log; the small `Spooled` that `Spool.close` returns says where each message stands. The main
+process maps the file and reads topic by topic, as often as it likes. One file, because a log may
+hold thousands of (topic, instance) pairs. Nothing is kept across runs; no names, no SQL here.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from logbox_pipeline.core import tables
+from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.core.tables import (
+    EVENT_COLUMNS,
+    PARAMETER_COLUMNS,
+    StoredColumn,
+    TelemetryTable,
+)
+
+FILE_NAME = "rows.arrow"
+MAX_DAMAGE_EVENTS = 10_000
+"""Damage rows of one log in log_events; one last row counts the rest."""
+
+BATCH_ROWS = 65_536
+_ALIGNMENT = 64
+_DAMAGE_LEVEL = 4
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One Arrow record batch message in the file. `layout`: which of its topic's columns it has."""
+
+    offset: int
+    length: int
+    rows: int
+    layout: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpooledInstance:
+    """Rows of one instance of a topic, and the span of its boot clock (µs, None without one).
+
+    `is_ordered`: t_boot_us never steps back in the order written.
+    """
+
+    instance: int
+    rows: int
+    first_t_boot_us: int | None
+    last_t_boot_us: int | None
+    is_ordered: bool
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class SpooledTopic:
+    """A topic of one log: all columns it has in it, instances ascending."""
+
+    topic: str
+    columns: tuple[StoredColumn, ...]
+    instances: tuple[SpooledInstance, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(instance.rows for instance in self.instances)
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """What one log holds. Small and picklable; the rows stay in the spool's folder.
+
+    damaged_ranges and damaged_bytes are exact, also past MAX_DAMAGE_EVENTS. `about` is the
+    parser's About, `unreadable` its Unreadable; None when it yielded none.
+    """
+
+    topics: tuple[SpooledTopic, ...]
+    event_segments: tuple[Segment, ...]
+    parameter_segments: tuple[Segment, ...]
+    damaged_ranges: int
+    damaged_bytes: int
+    about: Any
+    unreadable: Any
+
+    @property
+    def telemetry_rows(self) -> int:
+        return sum(topic.rows for topic in self.topics)
+
+    @property
+    def events(self) -> int:
+        return sum(segment.rows for segment in self.event_segments)
+
+    @property
+    def parameters(self) -> int:
+        return sum(segment.rows for segment in self.parameter_segments)
+
+
+class Spool:
+    """Writes one log's items as they come; memory does not grow with the log.
+
+    Raises TransientError when scratch is full or gone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / FILE_NAME).open("wb")
+        self._offset = 0
+        self._topics: dict[str, _Topic] = {}
+        self._events: list[Segment] = []
+        self._parameters: list[Segment] = []
+        self._seq = 0
+        self._parameter_seq = 0
+        self._damage: list[Any] = []
+        self._damaged_ranges = 0
+        self._damaged_bytes = 0
+        self._about: Any = None
+        self._unreadable: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, item: Any) -> None:
+        """Any `formats.stream.Item`. Told apart by their name: an adapter imports core only."""
+        match type(item).__name__:
+            case "Rows":
+                self._write_rows(item)
+            case "Events":
+                self._write_damage()
+                self._write_events(item.batch)
+            case "Parameters":
+                self._write_parameters(item.batch)
+            case "Damage":
+                self._take_damage(item)
+            case "About":
+                self._about = item
+            case "Unreadable":
+                self._unreadable = item
+            case other:
+                raise TypeError(f"a parser yields no {other}")
+
+    def close(self) -> Spooled:
+        """Write what is left. The file is complete when this returns, not necessarily on disk."""
+        self._write_damage()
+        if self._damaged_ranges > MAX_DAMAGE_EVENTS:
+            self._write_events(_more_damage(self._damaged_ranges - MAX_DAMAGE_EVENTS))
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _no_scratch(self._file.name, error) from error
+        return Spooled(
+            topics=tuple(topic.spooled() for topic in self._topics.values()),
+            event_segments=tuple(self._events),
+            parameter_segments=tuple(self._parameters),
+            damaged_ranges=self._damaged_ranges,
+            damaged_bytes=self._damaged_bytes,
+            about=self._about,
+            unreadable=self._unreadable,
+        )
+
+    def _write_rows(self, item: Any) -> None:
+        batch: pa.RecordBatch = item.batch
+        if batch.num_rows == 0:
+            return
+        name = tables.clean_text(item.topic)
+        topic = self._topics.setdefault(name, _Topic(name))
+        arrays = [batch.column(0).cast(pa.int64()), tables.clean_times(batch.column(1))]
+        layout: list[int] = []
+        seen: dict[str, int] = {}
+        for column, values in zip(item.columns, batch.columns[2:], strict=True):
+            source_name = tables.clean_text(column.source_name)
+            seen[source_name] = seen.get(source_name, 0) + 1
+            if seen[source_name] > 1:
+                source_name = f"{source_name}#{seen[source_name]}"
+            for _, kind, array in tables.stored(source_name, values):
+                layout.append(topic.place(source_name, kind, column))
+                arrays.append(array)
+        written = self._append(
+            pa.record_batch(arrays, names=[str(place) for place in range(len(arrays))]),
+            tuple(layout),
+        )
+        topic.add(item.instance, written, arrays[0])
+
+    def _write_events(self, batch: pa.RecordBatch) -> None:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            part = batch.slice(start, BATCH_ROWS)
+            seq = np.arange(self._seq, self._seq + part.num_rows)
+            self._seq += part.num_rows
+            level = part.column("level").cast(pa.int16())
+            named = pc.and_(pc.greater_equal(level, 0), pc.less_equal(level, 7))
+            arrays = [
+                pa.array(seq, pa.int64()),
+                tables.clean_times(part.column("ts")),
+                part.column("t_boot_us"),
+                pc.if_else(named, level, pa.scalar(None, pa.int16())),
+                tables.clean_texts(part.column("source")),
+                tables.clean_texts(part.column("message")),
+                tables.clean_json(part.column("attributes")),
+            ]
+            self._events.append(self._append(pa.record_batch(arrays, schema=EVENT_COLUMNS)))
+
+    def _write_parameters(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        seq = np.arange(self._parameter_seq, self._parameter_seq + batch.num_rows)
+        self._parameter_seq += batch.num_rows
+        arrays = [
+            pa.array(seq, pa.int32()),
+            batch.column("t_boot_us"),
+            tables.clean_texts(batch.column("name")),
+            batch.column("kind"),
+            batch.column("value"),
+            tables.clean_texts(batch.column("value_type")),
+        ]
+        self._parameters.append(self._append(pa.record_batch(arrays, schema=PARAMETER_COLUMNS)))
+
+    def _take_damage(self, item: Any) -> None:
+        self._damaged_ranges += 1
+        self._damaged_bytes += item.end - item.start
+        if self._damaged_ranges <= MAX_DAMAGE_EVENTS:
+            self._damage.append(item)
+
+    def _write_damage(self) -> None:
+        """Damage stands among the events where the parser met it."""
+        if self._damage:
+            self._write_events(_damage_events(self._damage))
+            self._damage = []
+
+    def _append(self, batch: pa.RecordBatch, layout: tuple[int, ...] = ()) -> Segment:
+        message = batch.serialize()
+        segment = Segment(self._offset, message.size, batch.num_rows, layout)
+        padding = -message.size % _ALIGNMENT
+        try:
+            self._file.write(message)
+            self._file.write(bytes(padding))
+        except OSError as error:
+            raise _no_scratch(self._file.name, error) from error
+        self._offset += message.size + padding
+        return segment
+
+
+@dataclass
+class _Instance:
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    is_ordered: bool = True
+    segments: list[Segment] = field(default_factory=list)
+
+
+class _Topic:
+    """What is known of a topic while it is written."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.columns: dict[tuple[str, str], StoredColumn] = {}
+        self.places: dict[tuple[str, str], int] = {}
+        self.instances: dict[int, _Instance] = {}
+
+    def place(self, source_name: str, kind: str, column: Any) -> int:
+        key = (source_name, kind)
+        if key not in self.places:
+            self.places[key] = len(self.places)
+            self.columns[key] = StoredColumn(
+                source_name,
+                kind,
+                column.unit and tables.clean_text(column.unit),
+                column.scale,
+                column.definition and tables.clean_text(column.definition),
+            )
+        return self.places[key]
+
+    def add(self, number: int, segment: Segment, t_boot_us: pa.Int64Array) -> None:
+        instance = self.instances.setdefault(number, _Instance())
+        instance.rows += segment.rows
+        instance.segments.append(segment)
+        times = t_boot_us.drop_null().to_numpy()
+        if len(times) == 0:
+            return
+        newest = instance.last
+        if (newest is not None and times[0] < newest) or bool((times[1:] < times[:-1]).any()):
+            instance.is_ordered = False
+        first, last = int(times.min()), int(times.max())
+        instance.first = first if instance.first is None else min(instance.first, first)
+        instance.last = last if newest is None else max(newest, last)
+
+    def spooled(self) -> SpooledTopic:
+        return SpooledTopic(
+            self.name,
+            tuple(self.columns.values()),
+            tuple(
+                SpooledInstance(
+                    number, one.rows, one.first, one.last, one.is_ordered, tuple(one.segments)
+                )
+                for number, one in sorted(self.instances.items())
+            ),
+        )
+
+
+# Reading back
+
+
+def telemetry_batches(
+    folder: Path, topic: SpooledTopic, table: TelemetryTable
+) -> Iterator[pa.RecordBatch]:
+    """The topic's rows in the shape of `tables.telemetry_schema(table)`, by instance and time.
+
+    Streams from the mapped file. An instance whose clock steps back is sorted (stable, null clocks
+    last), which holds that one instance in memory.
+    """
+    mapped = _map(folder)
+    for instance in topic.instances:
+        read = (
+            tables.telemetry_rows(
+                _read(mapped, segment, _layout_schema(topic, segment)),
+                instance.instance,
+                [topic.columns[place].key for place in segment.layout],
+                table,
+            )
+            for segment in instance.segments
+        )
+        if instance.is_ordered:
+            yield from read
+        else:
+            rows = pa.Table.from_batches(read).combine_chunks()
+            order = pc.sort_indices(rows["t_boot_us"])
+            for start in range(0, len(order), BATCH_ROWS):
+                yield from rows.take(order.slice(start, BATCH_ROWS)).to_batches()
+
+
+def event_batches(folder: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
+    """`tables.EVENT_COLUMNS`, in the order of the log."""
+    return _batches(folder, spooled.event_segments, EVENT_COLUMNS)
+
+
+def parameter_batches(folder: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
+    """`tables.PARAMETER_COLUMNS`, in the order of the log."""
+    return _batches(folder, spooled.parameter_segments, PARAMETER_COLUMNS)
+
+
+def _batches(
+    folder: Path, segments: Sequence[Segment], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    if segments:
+        mapped = _map(folder)
+        for segment in segments:
+            yield _read(mapped, segment, schema)
+
+
+def _map(folder: Path) -> pa.Buffer:
+    with pa.memory_map(str(folder / FILE_NAME)) as file:
+        return file.read_buffer()
+
+
+def _read(mapped: pa.Buffer, segment: Segment, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.ipc.read_record_batch(mapped.slice(segment.offset, segment.length), schema)
+
+
+def _layout_schema(topic: SpooledTopic, segment: Segment) -> pa.Schema:
+    types = [pa.int64(), tables.TIMESTAMP]
+    types += [tables.arrow_type(topic.columns[place].type) for place in segment.layout]
+    return pa.schema([pa.field(str(place), kind) for place, kind in enumerate(types)])
+
+
+# Damage as events
+
+
+def _damage_events(items: Sequence[Any]) -> pa.RecordBatch:
+    sources = ["logbox.damage" if item.line is None else "logbox.bad_line" for item in items]
+    return _own_events(
+        sources, [_message(item) for item in items], [_attributes(item) for item in items]
+    )
+
+
+def _message(item: Any) -> str:
+    at = f"{item.start}" if item.line is None else f"{item.start} (line {item.line})"
+    return f"{item.end - item.start} bytes lost at {at}: {item.reason}"
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    said = {
+        "start": item.start,
+        "end": item.end,
+        "reason": item.reason,
+        "line": item.line,
+        "excerpt": item.excerpt and tables.clean_text(item.excerpt),
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _more_damage(more: int) -> pa.RecordBatch:
+    message = f"{more} more ranges were lost; only the first {MAX_DAMAGE_EVENTS} are listed"
+    return _own_events(["logbox.damage"], [message], [{"more": more}])
+
+
+def _own_events(
+    sources: list[str], messages: list[str], attributes: list[dict[str, Any]]
+) -> pa.RecordBatch:
+    rows = len(sources)
+    return pa.record_batch(
+        {
+            "ts": pa.nulls(rows, tables.TIMESTAMP),
+            "t_boot_us": pa.nulls(rows, pa.int64()),
+            "level": pa.repeat(pa.scalar(_DAMAGE_LEVEL, pa.int16()), rows),
+            "source": pa.array(sources, pa.string()),
+            "message": pa.array(messages, pa.string()),
+            "attributes": pa.array(
+                [json.dumps(one, ensure_ascii=False) for one in attributes], pa.string()
+            ),
+        }
+    )
+
+
+def _no_scratch(path: str, error: OSError) -> TransientError:
+    return TransientError(
+        f"cannot write scratch file {path}: {error.strerror}",
+        hint="free space in LOGBOX_WORK_DIR",
+    )

@@ -1,0 +1,64 @@
+"""`logbox ...`: puts the commands together and turns errors into one message and an exit code."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from logbox_pipeline.cli.analysts import analyst_app
+from logbox_pipeline.cli.bench import bench
+from logbox_pipeline.cli.clients import client_app
+from logbox_pipeline.cli.demo import demo
+from logbox_pipeline.cli.migrate import migrate_app
+from logbox_pipeline.cli.operate import pause, quarantine_app, resume, retry, status
+from logbox_pipeline.cli.stack import db, down, setup, shell, up
+from logbox_pipeline.cli.trace import get, trace
+from logbox_pipeline.cli.upload import upload
+from logbox_pipeline.core.errors import LogboxError, UsageError
+
+FOUND_WRONG, WRONG_USE = 1, 2
+
+
+class _Commands(TyperGroup):
+    """All commands; a LogboxError becomes its message on stderr, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LogboxError as error:
+            sys.stderr.write(f"logbox: {error}\n")
+            ctx.exit(WRONG_USE if isinstance(error, UsageError) else FOUND_WRONG)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Logbox: a drone fleet's logs, from the landing prefix to Postgres and Parquet.",
+)
+
+for command in (
+    demo,
+    up,
+    down,
+    setup,
+    db,
+    shell,
+    upload,
+    trace,
+    get,
+    status,
+    retry,
+    pause,
+    resume,
+    bench,
+):
+    app.command()(command)
+app.add_typer(migrate_app, name="migrate")
+app.add_typer(client_app, name="client")
+app.add_typer(analyst_app, name="analyst")
+app.add_typer(quarantine_app, name="quarantine")

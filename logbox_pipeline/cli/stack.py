@@ -1,0 +1,100 @@
+"""`logbox up/down/setup/db/shell`: the stack and ways into it."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from logbox_pipeline.cli.say import say
+from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.local.postgres import binary
+from logbox_pipeline.local.site import running, set_up_embedded
+from logbox_pipeline.local.stack import stop_running
+from logbox_pipeline.settings import is_embedded, load_settings, required
+from logbox_pipeline.steps.setup import set_up
+from logbox_pipeline.steps.site import open_site
+
+
+def up() -> None:
+    """Run the embedded stack in the foreground until ctrl-c: Postgres, S3, Dagster."""
+    _require_embedded("up")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with running(load_settings().home, say) as (stack, dagster):
+            say("up; ctrl-c stops it, or `logbox down` from elsewhere")
+            while True:
+                stack.watch()
+                dagster.watch()
+                time.sleep(1)
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+def down() -> None:
+    """Stop the embedded stack, from any terminal. Its data stays."""
+    home = load_settings().home
+    say("stopped" if stop_running(home) else f"nothing runs in {home}")
+
+
+def setup() -> None:
+    """Make buckets, roles, databases and tables. Running it again is harmless."""
+    settings = load_settings()
+    if is_embedded():
+        set_up_embedded(settings.home, say)
+    else:
+        set_up(open_site(settings), say)
+    say("set up")
+
+
+def db(
+    as_owner: Annotated[
+        bool, typer.Option("--owner", help="As logbox_owner, not the writer.")
+    ] = False,
+) -> None:
+    """Open psql on the pipeline's database."""
+    settings = load_settings()
+    url = (
+        required(settings.owner_database_url, "LOGBOX_OWNER_DATABASE_URL")
+        if as_owner
+        else required(settings.database_url, "LOGBOX_DATABASE_URL")
+    )
+    psql = str(binary("psql")) if is_embedded() else shutil.which("psql") or str(binary("psql"))
+    os.execv(psql, ["psql", url])  # noqa: S606 - hands the terminal over to psql
+
+
+def shell() -> None:
+    """Open a shell in which psql, aws, boto3 and duckdb find the stack."""
+    settings = load_settings()
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key_id or "",
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_access_key or "",
+        "AWS_DEFAULT_REGION": settings.s3_region,
+        "AWS_ENDPOINT_URL_S3": settings.s3_endpoint or "",
+        "DATABASE_URL": required(settings.database_url, "LOGBOX_DATABASE_URL"),
+        "DAGSTER_HOME": str((settings.home / "dagster").absolute()),
+        "LOGBOX_DAGSTER_DATABASE_URL": settings.dagster_database_url or "",
+        "PATH": f"{binary('psql').parent}:{os.environ.get('PATH', '')}",
+    }
+    say("a shell with the stack's environment; `exit` leaves it")
+    program = os.environ.get("SHELL", "/bin/sh")
+    os.execve(program, [program], {k: v for k, v in environment.items() if v})  # noqa: S606
+
+
+def _require_embedded(command: str) -> None:
+    if not is_embedded():
+        raise UsageError(
+            f"`logbox {command}` runs the embedded stack, but .env names a store or database",
+            hint="run Dagster against it with docker-compose.yml, or clear .env",
+        )
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    if sys.is_finalizing():
+        return
+    raise KeyboardInterrupt

@@ -1,0 +1,135 @@
+"""Decide which deliveries form which batch, and what a failed one becomes. No I/O."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+FAILURES_BEFORE_SPLIT = 2
+_BACKOFF_FIRST_S = 5
+_BACKOFF_MOST_S = 300
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A delivery that no batch has yet."""
+
+    delivery_id: UUID
+    client: str
+    received_on: date
+    size_bytes: int
+    sensed_at: datetime
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    files: int
+    size_bytes: int
+    wait_s: float
+
+
+def form(
+    candidates: Iterable[Candidate], limits: BatchLimits, *, is_idle: bool, now: datetime
+) -> list[list[Candidate]]:
+    """Batches of one day each, oldest day first, every client taking turns.
+
+    A batch that is not full is formed only when nothing runs or its oldest file has waited
+    `limits.wait_s`; what is left over stays a candidate.
+    """
+    by_day: dict[date, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_day[candidate.received_on].append(candidate)
+    patience = timedelta(seconds=limits.wait_s)
+    formed: list[list[Candidate]] = []
+    for day in sorted(by_day):
+        batches = list(_fill(_take_turns(by_day[day]), limits))
+        rest = batches[-1]
+        is_full = len(rest) == limits.files
+        has_waited = now - min(candidate.sensed_at for candidate in rest) >= patience
+        formed += batches if is_full or is_idle or has_waited else batches[:-1]
+    return formed
+
+
+def _take_turns(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    queues: dict[str, deque[Candidate]] = defaultdict(deque)
+    for candidate in sorted(candidates, key=lambda one: (one.sensed_at, one.delivery_id)):
+        queues[candidate.client].append(candidate)
+    while queues:
+        for client in sorted(queues):
+            yield queues[client].popleft()
+            if not queues[client]:
+                del queues[client]
+
+
+def _fill(candidates: Iterable[Candidate], limits: BatchLimits) -> Iterator[list[Candidate]]:
+    batch: list[Candidate] = []
+    size_bytes = 0
+    for candidate in candidates:
+        is_over = size_bytes + candidate.size_bytes > limits.size_bytes
+        if batch and (is_over or len(batch) == limits.files):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(candidate)
+        size_bytes += candidate.size_bytes
+    yield batch
+
+
+class AfterFailure(StrEnum):
+    """What becomes of a batch whose attempt ended badly."""
+
+    AGAIN = "again"
+    SPLIT = "split"
+    GIVE_UP = "give_up"
+
+
+def after_failure(*, files: int, failures: int) -> AfterFailure:
+    """`failures` counts deaths and permanent errors, this one included."""
+    if failures < FAILURES_BEFORE_SPLIT:
+        return AfterFailure.AGAIN
+    return AfterFailure.SPLIT if files > 1 else AfterFailure.GIVE_UP
+
+
+def halves(deliveries: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    """Two parts of at least one delivery each; needs two or more."""
+    middle = len(deliveries) // 2
+    return list(deliveries[:middle]), list(deliveries[middle:])
+
+
+def backoff(transient_failures: int) -> timedelta:
+    """How long to leave a batch alone after its nth transient failure: 5 s doubling to 300 s."""
+    return timedelta(seconds=min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** (transient_failures - 1)))
+
+
+class RunState(StrEnum):
+    """What Dagster says of the run that was asked to do an attempt."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    STARTED = "started"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class RunSeen:
+    """What Dagster says of a run; `since` is when it entered that state (UTC)."""
+
+    state: RunState
+    since: datetime | None = None
+
+
+def is_dead(
+    run: RunSeen, *, heartbeat_at: datetime | None, dead_after: timedelta, now: datetime
+) -> bool:
+    """Whether the current attempt of a batch will never finish.
+
+    A queued run is never dead. A started one is when its last sign of life is too old; an ended
+    one is at once, since it did not finish the batch. `heartbeat_at` is None before the claim.
+    """
+    if run.state is RunState.QUEUED:
+        return False
+    if run.state is RunState.ENDED:
+        return True
+    last_sign = heartbeat_at or run.since
+    return last_sign is not None and now - last_sign > dead_after

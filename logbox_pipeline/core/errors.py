@@ -1,0 +1,57 @@
+"""What Logbox raises. Bad data is a value (a verdict, a state, a reason), never one of these.
+
+    LogboxError
+    ├── UsageError        the person asked for something that cannot be (exit 2)
+    │   └── SettingError  a setting is missing or wrong; names the setting and the fix
+    ├── PermanentError    trying again will not help
+    │   ├── StoreRefused  the object store or database said no
+    │   └── FenceLost     another attempt owns this batch now; stop, touch nothing
+    └── TransientError    down, slow or refusing for now: the only kind that is retried
+        └── ObjectChanged what was read is no longer what was listed; list again
+
+Each says what, where, expected, found and what to do next. Adapters translate foreign errors
+into these; nothing above them catches a boto3 or psycopg2 error.
+"""
+
+
+class LogboxError(Exception):
+    """Base of everything Logbox raises on purpose.
+
+    `hint` is the next thing to do, shown on a line of its own.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
+
+
+class UsageError(LogboxError):
+    """The person asked for something that cannot be."""
+
+
+class SettingError(UsageError):
+    """A setting is missing or wrong."""
+
+
+class PermanentError(LogboxError):
+    """Trying again will not help."""
+
+
+class StoreRefused(PermanentError):
+    """The object store or the database refused a request."""
+
+
+class FenceLost(PermanentError):
+    """Another attempt owns this batch now."""
+
+
+class TransientError(LogboxError):
+    """Down, slow or refusing for now."""
+
+
+class ObjectChanged(TransientError):
+    """What was read is no longer what was listed."""

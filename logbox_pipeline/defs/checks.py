@@ -1,0 +1,72 @@
+"""Asset checks. Sticky: they read the catalog, so what is wrong stays visible until it is mended,
+released or acknowledged. Bad files warn; only broken machinery is an error."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from logbox_pipeline.defs.resources import SiteResource
+from logbox_pipeline.steps.agree import compare_recent
+from logbox_pipeline.steps.judge import Judgement, judge
+
+
+def _result(found: Judgement) -> dg.AssetCheckResult:
+    metadata: dict[str, dg.MetadataValue] = {"open": dg.MetadataValue.int(found.count)}
+    if found.rows:
+        metadata["found"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({name: _cell(value) for name, value in row.items()})
+                for row in found.rows
+            ]
+        )
+        metadata["next"] = dg.MetadataValue.md(f"`{found.next_command}`")
+    return dg.AssetCheckResult(
+        asset_key=found.asset,
+        check_name=found.check,
+        passed=found.passed,
+        severity=dg.AssetCheckSeverity.ERROR if found.is_error else dg.AssetCheckSeverity.WARN,
+        description=found.sentence,
+        metadata=metadata,
+    )
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "no_open_refusals",
+            asset="verified_logs",
+            description="No refused or unread file that nobody has released or acknowledged.",
+        ),
+        dg.AssetCheckSpec(
+            "landing_is_clear",
+            asset="archived_logs",
+            description="Nothing stands in landing for longer than LOGBOX_STALE_AFTER_S.",
+        ),
+        dg.AssetCheckSpec(
+            "no_open_drift",
+            asset="archived_logs",
+            description="What is stored is what the catalog says is stored.",
+        ),
+        dg.AssetCheckSpec(
+            "freshness_promise",
+            asset="loaded_logs",
+            description="Every log is done within LOGBOX_FRESHNESS_PROMISE_S of its arrival.",
+        ),
+    ]
+)
+def catalog_checks(site: SiteResource) -> Iterator[dg.AssetCheckResult]:
+    for found in judge(site.open()):
+        yield _result(found)
+
+
+@dg.asset_check(
+    asset="loaded_logs",
+    name="postgres_equals_parquet",
+    description="Each table has as many rows in Postgres as in its Parquet files, batch by batch.",
+)
+def row_count_check(site: SiteResource) -> dg.AssetCheckResult:
+    return _result(compare_recent(site.open()))

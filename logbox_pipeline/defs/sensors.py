@@ -1,0 +1,104 @@
+"""Sensors: one looks at landing, one tells people of failed runs. Bodies call steps."""
+
+import json
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from logbox_pipeline.adapters.catalog_batches import OpenBatch
+from logbox_pipeline.core.batching import RunSeen, RunState
+from logbox_pipeline.core.errors import LogboxError
+from logbox_pipeline.defs.assets import BATCH_TAG, RUN_KEY_TAG
+from logbox_pipeline.defs.jobs import ingest_job
+from logbox_pipeline.defs.resources import SiteResource
+from logbox_pipeline.settings import load_settings
+from logbox_pipeline.steps.alert import alert_of_failure
+from logbox_pipeline.steps.sense import Tick, sense
+
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_STARTED = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
+
+
+@dg.sensor(
+    job=ingest_job,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Lists landing, records what is new, forms batches and asks for one run each.",
+)
+def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult:
+    try:
+        tick = sense(
+            site.open(),
+            hint=json.loads(context.cursor or "{}"),
+            run_states=lambda batches: _run_states(context.instance, batches),
+        )
+    except LogboxError as error:
+        # One sentence in the UI instead of a traceback; the next tick tries again.
+        raise dg.Failure(description=str(error)) from None
+    _fail_dead_runs(context.instance, tick)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=batch.run_key,
+                partition_key=batch.received_on.isoformat(),
+                tags={BATCH_TAG: str(batch.batch_id)},
+            )
+            for batch in tick.offered
+        ],
+        skip_reason=_skip_reason(tick) if not tick.offered else None,
+        cursor=json.dumps(tick.hint),
+    )
+
+
+def _skip_reason(tick: Tick) -> str:
+    if tick.paused_by:
+        return f"Paused by {tick.paused_by}; `logbox resume` goes on. {tick.new} new."
+    return f"{tick.listed} objects in landing, {tick.new} new, nothing to offer."
+
+
+def _run_states(instance: dg.DagsterInstance, batches: list[OpenBatch]) -> dict[str, RunSeen]:
+    records = instance.get_run_records(
+        dg.RunsFilter(tags={RUN_KEY_TAG: [batch.run_key for batch in batches]}), ascending=True
+    )
+    seen = {}
+    for record in records:
+        run = record.dagster_run
+        since = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None
+        state = (
+            RunState.ENDED
+            if run.status in _ENDED
+            else RunState.STARTED
+            if run.status in _STARTED
+            else RunState.QUEUED
+        )
+        seen[run.tags[RUN_KEY_TAG]] = RunSeen(state, since)
+    return seen
+
+
+def _fail_dead_runs(instance: dg.DagsterInstance, tick: Tick) -> None:
+    """Free the slots of runs whose process is gone: Dagster would wait for them for ever."""
+    for batch, _ in tick.died:
+        for record in instance.get_run_records(
+            dg.RunsFilter(tags={RUN_KEY_TAG: batch.run_key}, statuses=list(_STARTED))
+        ):
+            instance.report_run_failed(
+                record.dagster_run,
+                f"Logbox: no sign of life from attempt {batch.attempt}; the batch is tried again.",
+            )
+
+
+@dg.run_failure_sensor(
+    name="alert_on_failure",
+    monitor_all_code_locations=False,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Posts each failed run to LOGBOX_ALERT_WEBHOOK_URL: batch, files, error, command.",
+)
+def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+    if load_settings().alert_webhook_url:
+        alert_of_failure(
+            SiteResource().open(),
+            job=context.dagster_run.job_name,
+            run_id=context.dagster_run.run_id,
+            batch_id=context.dagster_run.tags.get(BATCH_TAG),
+            error=context.failure_event.message or "no message",
+        )

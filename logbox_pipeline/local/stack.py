@@ -1,0 +1,343 @@
+"""The embedded stack of one home folder: PostgreSQL and a guarded S3, on loopback.
+
+    with EmbeddedStack(Path(".logbox")) as stack:
+        stack.environment()
+
+    <home>/stack.lock    held by the process that runs the stack; holds its pid
+    <home>/stack.json    ports, remembered from start to start, and pids
+    <home>/stack.env     what environment() gives, 0600
+    <home>/secrets.json  passwords and keys, made once, 0600
+    <home>/log/          postgres.log, object_store.log, access.jsonl
+    <home>/postgres, <home>/s3
+
+Buckets, roles, databases and migrations are `logbox setup`'s; Dagster's processes dagster.py's.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from logbox_pipeline.core.errors import LogboxError, TransientError, UsageError
+from logbox_pipeline.local.postgres import Postgres, new_password
+from logbox_pipeline.local.processes import (
+    LOOPBACK,
+    end_group,
+    end_stray,
+    free_port,
+    port_is_free,
+    port_owner,
+    read_json,
+    tail,
+    write_private,
+)
+
+REGION = "us-east-1"
+START_TIMEOUT_S = 60
+# AWS's alphabet of key ids.
+KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+# A started stack holds its lock by an open file: it must not be collected as garbage.
+_started: set["EmbeddedStack"] = set()
+
+
+class EmbeddedStack:
+    """PostgreSQL and S3 under one home folder; ports are remembered, or free ones are found."""
+
+    def __init__(
+        self, home: Path, *, postgres_port: int | None = None, s3_port: int | None = None
+    ) -> None:
+        # Not resolve(): a home reached through a link keeps its name in every message.
+        self.home = home.absolute()
+        self.log = self.home / "log"
+        self._asked = {"postgres_port": postgres_port, "s3_port": s3_port}
+        self._ports: dict[str, int] = {}
+        self._secrets: dict[str, str] = {}
+        self._lock: IO[str] | None = None
+        self._postgres: Postgres | None = None
+        self._object_store: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
+
+    def start(self) -> None:
+        """Start both servers and wait until they answer; a second call changes nothing.
+
+        Raises LogboxError when another process runs this home's stack, when a port is taken, and
+        when a server does not start (with the tail of its log). Nothing is left running then.
+        """
+        if self._lock:
+            return
+        self._make_home()
+        self._lock = take_lock(self.home)
+        _started.add(self)
+        try:
+            end_leftovers(self.home)
+            self._secrets = self._make_secrets()
+            self._ports = self._choose_ports()
+            self._start_postgres()
+            self._start_object_store()
+            self._remember()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End what this object started and free its ports; harmless when nothing runs."""
+        if not self._lock:
+            return
+        try:
+            if self._object_store:
+                end_group(self._object_store, grace_s=15)
+                self._object_store = None
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+                self._lifeline = None
+            if self._postgres:
+                self._postgres.stop()
+                self._postgres = None
+        finally:
+            self._lock.close()
+            self._lock = None
+            _started.discard(self)
+
+    def environment(self) -> dict[str, str]:
+        """The settings that lead Logbox to this stack; it holds secrets."""
+        if not self._ports:
+            raise UsageError(f"the embedded stack in {self.home} is not started")
+        endpoint = f"http://{LOOPBACK}:{self._ports['s3_port']}"
+        return {
+            "LOGBOX_S3_ENDPOINT": endpoint,
+            "LOGBOX_IAM_ENDPOINT": endpoint,
+            "LOGBOX_S3_REGION": REGION,
+            "LOGBOX_S3_ACCESS_KEY_ID": self._secrets["s3_access_key_id"],
+            "LOGBOX_S3_SECRET_ACCESS_KEY": self._secrets["s3_secret_access_key"],
+            "LOGBOX_ADMIN_DATABASE_URL": self._server().url("postgres"),
+        }
+
+    @property
+    def psql(self) -> Path:
+        """The psql that belongs to the embedded PostgreSQL."""
+        return self._server().psql
+
+    def watch(self) -> None:
+        """Raise LogboxError when a server has died; for a loop in the foreground."""
+        if self._object_store and self._object_store.poll() is not None:
+            raise died("the embedded S3", self.log / "object_store.log")
+        if self._postgres and not self._postgres.is_running():
+            raise died("the embedded PostgreSQL", self.log / "postgres.log")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _server(self) -> Postgres:
+        return Postgres(
+            self.home / "postgres",
+            self.log / "postgres.log",
+            port=self._ports.get("postgres_port", 0),
+            password=self._secrets.get("postgres_password", ""),
+        )
+
+    def _make_home(self) -> None:
+        # As root, PostgreSQL's own user must pass through; listing stays ours alone.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        for folder in (self.home, self.log):
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                folder.chmod(mode)
+
+    def _make_secrets(self) -> dict[str, str]:
+        path = self.home / "secrets.json"
+        known = read_json(path)
+        made = {
+            "postgres_password": new_password(),
+            "s3_access_key_id": "AKIA" + "".join(secrets.choice(KEY_ID_LETTERS) for _ in range(16)),
+            "s3_secret_access_key": secrets.token_hex(20),
+        } | known
+        if made != known:
+            if "postgres_password" not in known and (self.home / "postgres").exists():
+                raise LogboxError(
+                    f"{path} is missing, but {self.home / 'postgres'} was made with its password",
+                    hint="restore secrets.json from a backup",
+                )
+            write_private(path, json.dumps(made, indent=1) + "\n")
+        return made
+
+    def _choose_ports(self) -> dict[str, int]:
+        remembered = read_json(self.home / "stack.json")
+        chosen: dict[str, int] = {}
+        for name, asked in self._asked.items():
+            port = asked or remembered.get(name)
+            if port is None:
+                port = free_port()
+                while port in chosen.values():
+                    port = free_port()
+            elif not port_is_free(port):
+                raise port_taken(name, port, self.home, asked=asked is not None)
+            chosen[name] = port
+        return chosen
+
+    def _start_postgres(self) -> None:
+        self._postgres = self._server()
+        self._postgres.start()
+
+    def _start_object_store(self) -> None:
+        read_end, self._lifeline = os.pipe()
+        port = self._ports["s3_port"]
+        log = self.log / "object_store.log"
+        try:
+            with log.open("ab") as output:
+                self._object_store = subprocess.Popen(
+                    [
+                        sys.executable, "-m", "logbox_pipeline.local.object_store",
+                        "--home", str(self.home), "--port", str(port),
+                        "--lifeline", str(read_end),
+                    ],
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    pass_fds=(read_end,), start_new_session=True,
+                )  # fmt: skip
+        finally:
+            os.close(read_end)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not answers(f"http://{LOOPBACK}:{port}/_ministack/health"):
+            if self._object_store.poll() is not None:
+                raise died("the embedded S3", log)
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"the embedded S3 does not answer after {START_TIMEOUT_S} s:\n{tail(log)}",
+                    hint=f"read {log}",
+                )
+            time.sleep(0.05)
+
+    def _remember(self) -> None:
+        known = read_json(self.home / "stack.json")
+        store = self._object_store.pid if self._object_store else None
+        remembered = {**known, **self._ports, "object_store_pid": store}
+        write_private(self.home / "stack.json", json.dumps(remembered, indent=1) + "\n")
+        lines = [f"{name}={value}\n" for name, value in self.environment().items()]
+        write_private(self.home / "stack.env", "".join(lines))
+
+
+def running_pid(home: Path) -> int | None:
+    """The pid of the process that runs a home's stack; None when nobody does."""
+    path = home.absolute() / "stack.lock"
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0) or None
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def stop_running(home: Path, *, timeout_s: float = 90) -> bool:
+    """Stop a home's stack from another process; False when there was nothing to stop.
+
+    The process that runs it is told to end (SIGTERM) and waited for; what a killed one left
+    behind is ended here. Raises LogboxError when it does not end in time.
+    """
+    home = home.absolute()
+    pid = running_pid(home)
+    if pid is None:
+        if not home.exists():
+            return False
+        lock = take_lock(home)
+        try:
+            return end_leftovers(home)
+        finally:
+            lock.close()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while running_pid(home) == pid:
+        if time.monotonic() > deadline:
+            raise LogboxError(
+                f"the stack in {home} (pid {pid}) did not end within {timeout_s:.0f} s",
+                hint=f"kill {pid}, then run `logbox down` again",
+            )
+        time.sleep(0.1)
+    return True
+
+
+def end_leftovers(home: Path) -> bool:
+    """End the servers that a killed run left on this home. The caller holds the lock."""
+    ended = False
+    pid = read_json(home / "stack.json").get("object_store_pid")
+    if pid:
+        mark = ("logbox_pipeline.local.object_store", str(home))
+        ended = end_stray(pid, command_contains=mark)
+    left = Postgres(home / "postgres", home / "log" / "postgres.log", port=0, password="")
+    if left.is_running():
+        left.stop()
+        ended = True
+    return ended
+
+
+def take_lock(home: Path) -> IO[str]:
+    """Hold a home's lock until the file is closed or this process ends."""
+    # The lock's file is never deleted: two processes could then hold two of one name.
+    fd = os.open(home / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    file = os.fdopen(fd, "r+", encoding="utf-8")
+    # Twice: running_pid() of another process may be looking just now.
+    for wait_s in (0.3, 0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if wait_s:
+                time.sleep(wait_s)
+                continue
+        pid = file.read().strip() or "unknown"
+        file.close()
+        raise LogboxError(
+            f"the stack in {home} is already running (pid {pid})",
+            hint="use it as it is, or stop it with `logbox down`",
+        )
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def port_taken(name: str, port: int, home: Path, *, asked: bool) -> LogboxError:
+    what = "PostgreSQL" if name == "postgres_port" else "S3"
+    owner = port_owner(port)
+    by = f" by {owner}" if owner else ""
+    hint = "stop that process, or choose another port"
+    if not asked:
+        hint = f"stop that process, or remove {name} from {home / 'stack.json'} for a new port"
+    return LogboxError(f"port {port} of {LOOPBACK}, for {what}, is taken{by}", hint=hint)
+
+
+def died(what: str, log: Path) -> LogboxError:
+    return LogboxError(f"{what} has ended; its log says:\n{tail(log)}", hint=f"read {log}")
+
+
+def answers(url: str) -> bool:
+    try:
+        # No proxy of the caller's environment may stand between.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

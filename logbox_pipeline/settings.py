@@ -1,0 +1,162 @@
+"""Read the environment once into one frozen Settings. The only module that reads it.
+
+Later sources win: `<LOGBOX_HOME>/stack.env` and `setup.env` (of the embedded stack), `.env`, the
+environment. `.env.example` lists every name here; a test keeps the two the same.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from logbox_pipeline.core.errors import SettingError
+
+
+class Settings(BaseSettings):
+    """Every setting, with its unit in its name. Names in the environment start with LOGBOX_."""
+
+    model_config = SettingsConfigDict(env_prefix="LOGBOX_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        Path(".logbox"), description="Folder of the embedded stack: data, logs, secrets."
+    )
+
+    s3_endpoint: str | None = Field(
+        None, description="S3 endpoint; empty means AWS itself in LOGBOX_S3_REGION."
+    )
+    s3_region: str = Field("us-east-1", description="Region of the three buckets.")
+    s3_access_key_id: str | None = Field(
+        None, description="Logbox's own key; empty means the usual AWS credential chain."
+    )
+    s3_secret_access_key: str | None = Field(
+        None, description="The secret of that key.", repr=False
+    )
+    iam_endpoint: str | None = Field(
+        None, description="IAM endpoint; self-hosted stores serve it apart from S3."
+    )
+    public_s3_endpoint: str | None = Field(
+        None, description="The S3 endpoint as drones and analysts reach it, when it differs."
+    )
+    landing_bucket: str = Field("logbox-landing", description="Drones write here. Versioned.")
+    archive_bucket: str = Field("logbox-archive", description="The originals. Versioned.")
+    lake_bucket: str = Field("logbox-lake", description="Parquet; analysts read here.")
+
+    database_url: str | None = Field(
+        None, description="The pipeline's database, as role logbox_writer.", repr=False
+    )
+    owner_database_url: str | None = Field(
+        None, description="The same database as role logbox_owner; migrations use it.", repr=False
+    )
+    test_database_url: str | None = Field(
+        None, description="A second database, as logbox_owner, for trying things out.", repr=False
+    )
+    dagster_database_url: str | None = Field(
+        None, description="Dagster's own storage (runs, events, schedules).", repr=False
+    )
+    admin_database_url: str | None = Field(
+        None,
+        description="A role that may create roles and databases; only setup and analyst use it.",
+        repr=False,
+    )
+
+    digest_policy: Literal["require", "accept"] = Field(
+        "require", description="What becomes of a log that never declares a digest."
+    )
+    sidecar_grace_s: int = Field(
+        300, ge=0, description="How long a log may wait for its .sha256 sidecar."
+    )
+    max_log_bytes: int = Field(
+        4 * 1024**3, gt=0, le=5 * 1024**3, description="Larger objects are quarantined unread."
+    )
+
+    batch_files: int = Field(500, gt=0, description="Most files in one batch.")
+    batch_bytes: int = Field(256 * 1024**2, gt=0, description="Most bytes in one batch.")
+    batch_wait_s: float = Field(
+        5, ge=0, description="Oldest wait before a part-full batch is offered while others run."
+    )
+    run_dead_after_s: int = Field(
+        60, gt=0, description="A started run without heartbeat for so long is dead."
+    )
+    parse_workers: int = Field(2, gt=0, description="Parser processes of one run.")
+    parse_memory_bytes: int = Field(
+        1024**3, gt=0, description="Memory limit of one parser process, before its file's share."
+    )
+    parse_cpu_s: int = Field(
+        30, gt=0, description="CPU-time limit of one file, before its size's share."
+    )
+    work_dir: Path | None = Field(
+        None, description="Scratch folder of runs; empty means <LOGBOX_HOME>/work."
+    )
+
+    postgres_topics: str = Field(
+        "*", description="Topics whose telemetry goes to Postgres; comma-separated globs."
+    )
+    max_telemetry_tables: int = Field(
+        2_000, gt=0, description="Further telemetry tables stay in the lake only."
+    )
+
+    freshness_promise_s: int = Field(
+        900, gt=0, description="A received log not loaded for so long makes its check warn."
+    )
+    stale_after_s: int = Field(
+        3_600, gt=0, description="An object still in landing for so long is stale."
+    )
+    silent_after_s: int = Field(
+        7 * 86_400, gt=0, description="A client unheard of for so long is overdue."
+    )
+    event_log_days: int = Field(30, gt=0, description="Dagster run events older than this go.")
+    alert_webhook_url: str | None = Field(
+        None, description="Slack-compatible webhook that is told of failed runs.", repr=False
+    )
+    failpoint: str | None = Field(
+        None, description="For tests: the place in the commit order where a run kills itself."
+    )
+    web_host: str = Field("127.0.0.1", description="Address of the Dagster UI.")
+    web_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
+
+    @property
+    def scratch(self) -> Path:
+        return self.work_dir or self.home / "work"
+
+
+def load_settings() -> Settings:
+    """Settings from the environment and its files.
+
+    Raises SettingError naming the first wrong setting.
+    """
+    home = Path(os.environ.get("LOGBOX_HOME", ".logbox"))
+    try:
+        return Settings(_env_file=(*stack_files(home), ".env"))
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        name = "LOGBOX_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingError(
+            f"{name} is wrong: {first['msg']} (found {first['input']!r})",
+            hint=f"set {name} in .env; .env.example says what it means",
+        ) from None
+
+
+def stack_files(home: Path) -> tuple[Path, Path]:
+    """Where the embedded stack leaves its settings."""
+    return home / "stack.env", home / "setup.env"
+
+
+def is_embedded() -> bool:
+    """Whether no store and no database is configured, so that the embedded stack serves."""
+    own = Settings(_env_file=".env")
+    return own.database_url is None and own.s3_endpoint is None and own.s3_access_key_id is None
+
+
+def required(value: str | None, name: str) -> str:
+    """The value of a setting this command cannot do without.
+
+    Raises SettingError naming the setting.
+    """
+    if value is None:
+        raise SettingError(
+            f"{name} is not set",
+            hint=f"run `logbox setup` for the embedded stack, or set {name} in .env",
+        )
+    return value

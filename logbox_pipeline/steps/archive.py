@@ -1,0 +1,136 @@
+"""Archive: put each verified log where nothing changes it, and prove that it is there.
+
+Ends with the intake manifest: from it and the archive every delivery can be told again.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from logbox_pipeline.adapters import catalog_deliveries as catalog
+from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_deliveries import Delivery
+from logbox_pipeline.adapters.catalog_drifts import record_drift
+from logbox_pipeline.core import keys
+from logbox_pipeline.core.digest import from_base64
+from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.core.ports import StoredObject
+from logbox_pipeline.steps.manifest import write_intake
+from logbox_pipeline.steps.site import TRANSFERS, Site
+from logbox_pipeline.steps.verify import scratch_file
+
+
+@dataclass(frozen=True)
+class ArchiveReport:
+    """`stored_bytes` counts only objects that were not there before."""
+
+    archived: int
+    stored: int
+    stored_bytes: int
+    manifests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    client: str
+    sha256: str
+    size_bytes: int
+    archive_key: str
+    path: Path
+
+
+def archive(site: Site, held: Claim) -> ArchiveReport:
+    """Put and prove every verified log of the batch, then write the intake manifests."""
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        verified = catalog.of_batch(cursor, held.batch_id, "verified")
+        places = catalog.reserve_objects(cursor, [_reservation(one) for one in verified])
+    site.reach("after_objects_reserved")
+    wanted = {
+        (one.client, one.sha256): _Wanted(
+            one.client,
+            one.sha256 or "",
+            one.size_bytes,
+            places[one.client, one.sha256 or ""][0],
+            scratch_file(site.folder(held), one.delivery_id),
+        )
+        for one in verified
+    }
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        proofs = list(threads.map(lambda one: _put_and_prove(site, one), wanted.values()))
+    site.reach("after_archive_put")
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        now = site.now()
+        catalog.record_archived(
+            cursor,
+            [
+                (one.client, one.sha256, version_id)
+                for one, (version_id, _) in zip(wanted.values(), proofs, strict=True)
+            ],
+            [one.delivery_id for one in verified],
+            now,
+        )
+        everything = catalog.of_batch(cursor, held.batch_id)
+    site.reach("after_archived")
+    manifests = write_intake(site, held, everything)
+    site.reach("after_intake")
+    new = [one for one, (_, is_new) in zip(wanted.values(), proofs, strict=True) if is_new]
+    return ArchiveReport(
+        len(verified), len(new), sum(one.size_bytes for one in new), tuple(manifests)
+    )
+
+
+def _reservation(delivery: Delivery) -> tuple[str, str, str, int]:
+    sha256 = delivery.sha256 or ""
+    return (
+        delivery.client,
+        sha256,
+        keys.archive_key(delivery.client, sha256, delivery.name),
+        delivery.size_bytes,
+    )
+
+
+def _put_and_prove(site: Site, wanted: _Wanted) -> tuple[str | None, bool]:
+    """(version id, whether it was new) of an archive object proven to be these bytes."""
+    stored = site.archive.put_file(
+        wanted.archive_key, wanted.path, wanted.sha256, only_if_absent=True
+    )
+    if stored is not None:
+        if stored.checksum_sha256 is None:
+            stored = site.archive.head(wanted.archive_key, version_id=stored.version_id)
+        if stored is None or not _is_proven(site, wanted, stored):
+            raise TransientError(
+                f"s3://{site.archive.bucket}/{wanted.archive_key} was put but does not read back "
+                f"as {wanted.sha256}",
+                hint="the object stays in landing; the batch is tried again by itself",
+            )
+        return stored.version_id, True
+    there = site.archive.head(wanted.archive_key)
+    if there is not None and _is_proven(site, wanted, there):
+        return there.version_id, False
+    found = "nothing" if there is None else f"{there.size_bytes} bytes, {there.checksum_sha256}"
+    with site.transaction() as cursor:
+        record_drift(
+            cursor,
+            "mismatch",
+            "archive",
+            wanted.archive_key,
+            expected=f"{wanted.size_bytes} bytes, {wanted.sha256}",
+            found=found,
+            now=site.now(),
+        )
+    replaced = site.archive.put_file(wanted.archive_key, wanted.path, wanted.sha256)
+    assert replaced is not None
+    return replaced.version_id, True
+
+
+def _is_proven(site: Site, wanted: _Wanted, stored: StoredObject) -> bool:
+    if stored.size_bytes != wanted.size_bytes:
+        return False
+    if stored.checksum_sha256 is not None and (sha256 := from_base64(stored.checksum_sha256)):
+        return sha256 == wanted.sha256
+    again = wanted.path.with_suffix(".again")
+    download = site.archive.download(wanted.archive_key, again, version_id=stored.version_id)
+    again.unlink(missing_ok=True)
+    return download is not None and download.sha256 == wanted.sha256

@@ -1,0 +1,92 @@
+"""Hold one attempt of a batch: show that it lives while it works, record how it ended."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from logbox_pipeline.adapters import catalog_batches as catalog
+from logbox_pipeline.adapters.catalog_batches import Claim
+from logbox_pipeline.core.batching import AfterFailure
+from logbox_pipeline.core.errors import FenceLost, LogboxError, PermanentError, TransientError
+from logbox_pipeline.steps.site import Site
+
+HEARTBEAT_S = 5.0
+_RECORDING_S = 60.0
+"""How long to try to tell the catalog of a failure before leaving it to the sensor."""
+
+
+def claim(site: Site, batch_id: UUID, attempt: int, run_id: str) -> Claim:
+    """Take an attempt for a run. Raises FenceLost when it is not to be had."""
+    with site.transaction() as cursor:
+        return catalog.claim(cursor, batch_id, attempt, run_id, site.now())
+
+
+@contextmanager
+def attempt(site: Site, held: Claim) -> Iterator[None]:
+    """Work on a claimed attempt inside this block.
+
+    A TransientError is told to the catalog as such and the batch is offered again later; any
+    other error counts against the batch, as long as the stores answer. It is raised again.
+    """
+    over = threading.Event()
+    heart = threading.Thread(target=_beat, args=(site, held, over), daemon=True)
+    heart.start()
+    try:
+        yield
+    except FenceLost:
+        raise
+    except TransientError as error:
+        _record(site, held, error, is_transient=True)
+        raise
+    except Exception as error:
+        _record(site, held, error, is_transient=not _stores_answer(site))
+        raise
+    finally:
+        over.set()
+        heart.join()
+        shutil.rmtree(site.folder(held), ignore_errors=True)
+
+
+def _beat(site: Site, held: Claim, over: threading.Event) -> None:
+    while not over.wait(HEARTBEAT_S):
+        with suppress(LogboxError), site.transaction() as cursor:
+            catalog.heartbeat(cursor, held, site.now())
+
+
+def _record(site: Site, held: Claim, error: Exception, *, is_transient: bool) -> None:
+    """Tell the catalog how the attempt ended; when that cannot be told, the sensor finds out."""
+    said = f"{type(error).__name__}: {error}"
+    patiently = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_delay(_RECORDING_S),
+        wait=wait_exponential_jitter(initial=0.5, max=10),
+        reraise=True,
+    )
+    with suppress(FenceLost, TransientError):
+        patiently(_tell, site, held, said, is_transient)
+
+
+def _tell(site: Site, held: Claim, said: str, is_transient: bool) -> AfterFailure | None:
+    with site.transaction() as cursor:
+        catalog.fence(cursor, held)
+        if is_transient:
+            catalog.back_off(cursor, held, said, site.now())
+            return None
+        return catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
+
+
+def _stores_answer(site: Site) -> bool:
+    try:
+        with site.transaction() as cursor:
+            cursor.execute("select 1")
+        for bucket in (site.landing, site.archive, site.lake):
+            bucket.list_page("", most=1)
+    except TransientError:
+        return False
+    except PermanentError:
+        return True
+    return True

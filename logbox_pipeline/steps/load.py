@@ -1,0 +1,154 @@
+"""Load: one transaction that makes a batch's rows, states and Parquet files count, or nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from logbox_pipeline.adapters import catalog_logs, spool, telemetry_tables
+from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_logs import LogResult, TopicResult
+from logbox_pipeline.adapters.copy import copy_batches
+from logbox_pipeline.core import tables
+from logbox_pipeline.core.errors import PermanentError
+from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TelemetryTable
+from logbox_pipeline.steps.parse import ParsedBatch, ReadLog
+from logbox_pipeline.steps.parse_worker import ParsedLog
+from logbox_pipeline.steps.site import Site
+
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Rows by table, as Postgres counted them."""
+
+    logs: int
+    table_rows: dict[str, int]
+
+
+def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
+    """COPY every row and commit it with the states it means.
+
+    Raises FenceLost when another attempt has the batch, PermanentError when Postgres and Parquet
+    would not agree; nothing is changed then.
+    """
+    table_rows: dict[str, int] = {}
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        table_rows[EVENTS] = _copy_events(cursor, parsed)
+        table_rows[PARAMETERS] = _copy_parameters(cursor, parsed)
+        for table in parsed.tables.values():
+            if table.lake_only_reason is None:
+                table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
+        _require_agreement(parsed, table_rows)
+        now = site.now()
+        results = [_result(one) for one in parsed.read]
+        topics = [topic for one in parsed.read for topic in _topics(one, parsed)]
+        catalog_logs.record_results(cursor, held, results, topics, now)
+        catalog_logs.make_live(cursor, held, [one.lake_key for one in parsed.files], now)
+        site.reach("before_commit")
+    site.reach("after_commit")
+    return LoadReport(parsed.parsed, {name: rows for name, rows in table_rows.items() if rows})
+
+
+def _copy_events(cursor: Any, parsed: ParsedBatch) -> int:
+    schema = tables.postgres_schema(tables.EVENT_COLUMNS, has_received_on=False)
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for one in parsed.read:
+            if isinstance(one.result, ParsedLog):
+                for batch in spool.event_batches(one.folder, one.result.spooled):
+                    yield tables.postgres_rows(batch, one.log.log_id, None, schema)
+
+    return copy_batches(cursor, ("logbox", EVENTS), schema, rows())
+
+
+def _copy_parameters(cursor: Any, parsed: ParsedBatch) -> int:
+    schema = tables.postgres_schema(tables.PARAMETER_COLUMNS, has_received_on=False)
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for one in parsed.read:
+            if isinstance(one.result, ParsedLog):
+                for batch in spool.parameter_batches(one.folder, one.result.spooled):
+                    yield tables.postgres_rows(batch, one.log.log_id, None, schema)
+
+    return copy_batches(cursor, ("logbox", PARAMETERS), schema, rows())
+
+
+def _copy_telemetry(cursor: Any, held: Claim, parsed: ParsedBatch, table: TelemetryTable) -> int:
+    schema = tables.postgres_schema(tables.telemetry_schema(table), has_received_on=True)
+    day = (held.received_on - _EPOCH).days
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for one in parsed.read:
+            if isinstance(one.result, ParsedLog) and one.result.format == table.format:
+                for topic in one.result.spooled.topics:
+                    if topic.topic == table.topic:
+                        for batch in spool.telemetry_batches(one.folder, topic, table):
+                            yield tables.postgres_rows(batch, one.log.log_id, day, schema)
+
+    leaf = telemetry_tables.partition_of(table.table_name, held.received_on)
+    return copy_batches(cursor, leaf, schema, rows())
+
+
+def _require_agreement(parsed: ParsedBatch, table_rows: dict[str, int]) -> None:
+    for name, rows in parsed.table_rows.items():
+        if name in table_rows and table_rows[name] != rows:
+            raise PermanentError(
+                f"table {name}: {rows} rows in Parquet, {table_rows[name]} in Postgres",
+                hint="this is a bug in Logbox: keep the batch and report it",
+            )
+
+
+def _result(one: ReadLog) -> LogResult:
+    if not isinstance(one.result, ParsedLog):
+        return LogResult(
+            one.log.log_id,
+            "unparsed",
+            one.result.reason,
+            one.result.detail,
+            one.result.format,
+            one.result.parser_version,
+        )
+    spooled = one.result.spooled
+    about = spooled.about
+    return LogResult(
+        one.log.log_id,
+        "loaded",
+        format=one.result.format,
+        parser_version=one.result.parser_version,
+        vehicle_uid=about.vehicle_uid,
+        firmware=about.firmware,
+        hardware=about.hardware,
+        time_source=about.time_source,
+        time_error_ms=about.time_error_ms,
+        recorded_from=about.recorded_from,
+        recorded_to=about.recorded_to,
+        telemetry_rows=spooled.telemetry_rows,
+        events=spooled.events,
+        parameters=spooled.parameters,
+        damaged_bytes=spooled.damaged_bytes,
+        is_damaged=spooled.damaged_ranges > 0,
+        info=about.info,
+    )
+
+
+def _topics(one: ReadLog, parsed: ParsedBatch) -> Iterator[TopicResult]:
+    if not isinstance(one.result, ParsedLog):
+        return
+    for topic in one.result.spooled.topics:
+        table = parsed.tables[one.result.format, topic.topic]
+        for instance in topic.instances:
+            yield TopicResult(
+                one.log.log_id,
+                topic.topic,
+                instance.instance,
+                instance.rows,
+                instance.first_t_boot_us,
+                instance.last_t_boot_us,
+                table.table_name,
+                table.lake_only_reason,
+            )

@@ -1,0 +1,207 @@
+"""Sense: list landing, record what is new, form batches, offer what is open, tidy what is done.
+
+Called by the landing sensor and by nothing else that runs for long. Everything it decides on
+stands in the catalog; the hint it is given only says where to go on listing.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from logbox_pipeline.adapters import catalog_batches, catalog_landing
+from logbox_pipeline.adapters.catalog_batches import OpenBatch
+from logbox_pipeline.core import keys
+from logbox_pipeline.core.batching import (
+    AfterFailure,
+    BatchLimits,
+    RunSeen,
+    RunState,
+    form,
+    is_dead,
+)
+from logbox_pipeline.core.errors import FenceLost, LogboxError
+from logbox_pipeline.core.ports import ListedObject
+from logbox_pipeline.steps.settle import settle, sweep_lake, sweep_landing
+from logbox_pipeline.steps.site import Site
+
+LISTING_S = 20.0
+"""How long one tick may list; the sensor's own limit is 60 s."""
+
+_OUTAGE_GAP = timedelta(seconds=45)
+"""Ticks further apart than this mean that the machine, Postgres or the daemon was away: deaths
+found then are not the batch's fault."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one look at landing found and did. `hint` goes back into the next tick."""
+
+    new: int
+    listed: int
+    formed: int
+    offered: tuple[OpenBatch, ...]
+    died: tuple[tuple[OpenBatch, AfterFailure | None], ...]
+    settled: int
+    swept: int
+    paused_by: str | None
+    hint: dict[str, str]
+
+
+def sense(
+    site: Site,
+    *,
+    hint: Mapping[str, str],
+    run_states: Callable[[list[OpenBatch]], Mapping[str, RunSeen]],
+) -> Tick:
+    """One tick. `run_states` tells by run_key what Dagster knows of each open batch's run."""
+    listed_at = site.now()
+    with site.transaction() as cursor:
+        clients = frozenset(catalog_landing.client_names(cursor))
+        paused_at, paused_by, last_tick_at = catalog_batches.paused(cursor)
+    listed, sidecars, next_hint = _list(site, clients, hint)
+    now = site.now()
+    had_outage = last_tick_at is not None and now - last_tick_at > _OUTAGE_GAP
+    died = _bury_the_dead(site, run_states, had_outage=had_outage)
+    with site.transaction() as cursor:
+        new = catalog_landing.record_arrivals(
+            cursor, site.landing.bucket, listed, clients=clients, listed_at=listed_at, now=now
+        )
+        catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
+        catalog_landing.end_waiting(cursor, now)
+        busy = catalog_batches.open_batches(cursor)
+        limits = site.settings
+        formed = form(
+            catalog_landing.candidates(cursor, most=10_000),
+            BatchLimits(limits.batch_files, limits.batch_bytes, limits.batch_wait_s),
+            is_idle=not busy,
+            now=now,
+        )
+        catalog_batches.insert_batches(cursor, formed, now)
+        offered = [] if paused_at else _to_offer(catalog_batches.open_batches(cursor), now)
+        catalog_batches.tick(cursor, now)
+    settled = _settle_orphans(site, now)
+    swept = sweep_landing(site) + sweep_lake(site)
+    return Tick(
+        new,
+        len(listed),
+        len(formed),
+        tuple(offered),
+        tuple(died),
+        settled,
+        swept,
+        (paused_by or "paused") if paused_at else None,
+        next_hint,
+    )
+
+
+def _list(
+    site: Site, clients: frozenset[str], hint: Mapping[str, str]
+) -> tuple[list[ListedObject], list[str], dict[str, str]]:
+    """(objects, sidecar keys, where to go on). Clients take turns, one page each."""
+    deadline = time.monotonic() + LISTING_S
+    known = {keys.landing_prefix(client) for client in clients}
+    folders, loose = _top_level(site)
+    going_on = {prefix: hint.get(prefix, "") for prefix in sorted(known | folders)}
+    listed = list(loose)
+    sidecars: list[str] = []
+    while going_on:
+        for prefix in list(going_on):
+            if time.monotonic() > deadline:
+                return listed, sidecars, going_on
+            page = site.landing.list_page(prefix, after=going_on[prefix])
+            for one in page.objects:
+                if keys.is_sidecar(one.key):
+                    sidecars.append(one.key)
+                elif not one.key.endswith("/") or one.size_bytes:
+                    listed.append(one)
+            if page.has_more:
+                going_on[prefix] = page.objects[-1].key
+            else:
+                del going_on[prefix]
+    return listed, sidecars, {}
+
+
+def _top_level(site: Site) -> tuple[set[str], list[ListedObject]]:
+    """(folders of clients known or not, objects that lie in no client's folder at all)."""
+    folders: set[str] = set()
+    loose: list[ListedObject] = []
+    after = ""
+    while True:
+        page = site.landing.list_page(keys.LANDING_PREFIX, after=after, folders=True)
+        folders.update(page.folders)
+        loose += [one for one in page.objects if one.key != keys.LANDING_PREFIX]
+        if not page.has_more:
+            return folders, loose
+        # "0" follows "/": past everything inside the last folder.
+        last = page.folders[-1].removesuffix("/") + "0" if page.folders else ""
+        after = max(last, page.objects[-1].key if page.objects else "")
+
+
+def _to_offer(batches: list[OpenBatch], now: datetime) -> list[OpenBatch]:
+    return [
+        batch
+        for batch in batches
+        if batch.state == "open" and (batch.not_before is None or batch.not_before <= now)
+    ]
+
+
+def _bury_the_dead(
+    site: Site,
+    run_states: Callable[[list[OpenBatch]], Mapping[str, RunSeen]],
+    *,
+    had_outage: bool,
+) -> list[tuple[OpenBatch, AfterFailure | None]]:
+    """End attempts whose run will never finish. None in the answer: nobody was to blame."""
+    with site.transaction() as cursor:
+        batches = catalog_batches.open_batches(cursor)
+    if not batches:
+        return []
+    seen = run_states(batches)
+    buried: list[tuple[OpenBatch, AfterFailure | None]] = []
+    for batch in batches:
+        now = site.now()
+        is_over = is_dead(
+            seen.get(batch.run_key, RunSeen(RunState.NONE)),
+            heartbeat_at=batch.heartbeat_at,
+            dead_after=timedelta(seconds=site.settings.run_dead_after_s),
+            now=now,
+        )
+        if not is_over:
+            continue
+        try:
+            buried.append((batch, _bury(site, batch, had_outage=had_outage)))
+        except FenceLost:
+            # It finished, or failed by itself, while we looked.
+            continue
+    return buried
+
+
+def _bury(site: Site, batch: OpenBatch, *, had_outage: bool) -> AfterFailure | None:
+    with site.transaction() as cursor:
+        if had_outage:
+            catalog_batches.renew(cursor, batch.batch_id, batch.attempt)
+            return None
+        return catalog_batches.count_failure(
+            cursor,
+            batch.batch_id,
+            batch.attempt,
+            f"run {batch.run_id or '(unclaimed)'} died without a word in attempt {batch.attempt}",
+            site.now(),
+        )
+
+
+def _settle_orphans(site: Site, now: datetime) -> int:
+    """Finish what a run that died after its commit left open."""
+    before = now - timedelta(seconds=site.settings.run_dead_after_s)
+    with site.transaction() as cursor:
+        orphans = catalog_batches.unsettled(cursor, before)
+    settled = 0
+    for held in orphans[:5]:
+        try:
+            settle(site, held)
+            settled += 1
+        except LogboxError:
+            # The next tick tries again; the rows are safe.
+            continue
+    return settled

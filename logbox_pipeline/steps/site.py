@@ -1,0 +1,76 @@
+"""What every step works on: settings, three buckets, the catalog, the clock. No step here."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from logbox_pipeline.adapters import postgres
+from logbox_pipeline.adapters.catalog_batches import Claim
+from logbox_pipeline.adapters.s3 import S3Bucket, s3_client
+from logbox_pipeline.settings import Settings, required
+
+TRANSFERS = 8
+"""Concurrent S3 transfers of one run: past it two cores gain nothing (see benchmarks)."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the steps happen. `now` gives aware UTC times; tests pass their own."""
+
+    settings: Settings
+    landing: S3Bucket
+    archive: S3Bucket
+    lake: S3Bucket
+    now: Callable[[], datetime] = _utc_now
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A cursor whose work is committed when the block ends, or not at all."""
+        return _transaction(self._database_url)
+
+    def connection(self) -> AbstractContextManager[Any]:
+        """A connection in no transaction, for work that needs several short ones."""
+        return closing(postgres.connect(self._database_url))
+
+    @property
+    def _database_url(self) -> str:
+        return required(self.settings.database_url, "LOGBOX_DATABASE_URL")
+
+    def folder(self, held: Claim) -> Path:
+        """Scratch of one attempt; nothing in it is needed by another attempt."""
+        return self.settings.scratch / f"{held.batch_id}-{held.attempt}"
+
+    def reach(self, failpoint: str) -> None:
+        """Die here when the settings say so: how tests kill a run between two effects."""
+        if self.settings.failpoint == failpoint:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_site(settings: Settings) -> Site:
+    """The site the settings describe. Nothing is contacted yet."""
+    client = s3_client(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+    )
+    return Site(
+        settings,
+        S3Bucket(client, settings.landing_bucket),
+        S3Bucket(client, settings.archive_bucket),
+        S3Bucket(client, settings.lake_bucket),
+    )
+
+
+@contextmanager
+def _transaction(url: str) -> Iterator[Any]:
+    with closing(postgres.connect(url)) as connection, postgres.transaction(connection) as cursor:
+        yield cursor

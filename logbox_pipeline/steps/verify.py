@@ -1,0 +1,293 @@
+"""Verify: read each object once, hash it on the way, decide what it is.
+
+Bytes that cannot be trusted go to quarantine, see `quarantine`. Nothing leaves landing here.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from logbox_pipeline.adapters import catalog_deliveries as catalog
+from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_deliveries import (
+    Delivery,
+    Gone,
+    Refused,
+    Verified,
+    Waits,
+)
+from logbox_pipeline.core import keys
+from logbox_pipeline.core.digest import CHUNK_BYTES, composite_checksum
+from logbox_pipeline.core.errors import PermanentError
+from logbox_pipeline.core.ports import Download
+from logbox_pipeline.core.verification import (
+    Declared,
+    DeclaredBy,
+    Refusal,
+    Verdict,
+    decide,
+    declared_in_headers,
+    declared_in_sidecar,
+)
+from logbox_pipeline.steps.quarantine import quarantine_file, quarantine_unread
+from logbox_pipeline.steps.site import TRANSFERS, Site
+
+Outcome = Verified | Refused | Gone | Waits
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was read and decided. Sizes in bytes."""
+
+    read_bytes: int
+    verified: int
+    refused: tuple[Refused, ...]
+    gone: tuple[Gone, ...]
+    waiting: int
+
+    @property
+    def not_kept(self) -> tuple[Refused | Gone, ...]:
+        return (*self.refused, *self.gone)
+
+
+def verify(site: Site, held: Claim) -> VerifyReport:
+    """Read and judge every delivery of the batch that has not been refused already.
+
+    Leaves each fit log at `scratch_file`. Raises TransientError when a store is away.
+    """
+    with site.transaction() as cursor:
+        deliveries = catalog.of_batch(cursor, held.batch_id, "received", "verified", "archived")
+    folder = site.folder(held)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        outcomes = list(threads.map(lambda one: _examine(site, one, folder), deliveries))
+    verified = [one for one in outcomes if isinstance(one, Verified)]
+    refused = [one for one in outcomes if isinstance(one, Refused)]
+    gone = [one for one in outcomes if isinstance(one, Gone)]
+    waits = [one for one in outcomes if isinstance(one, Waits)]
+    site.reach("after_quarantine_put")
+    archived_before = {one.delivery_id for one in deliveries if one.state == "archived"}
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        newly = [one for one in verified if one.delivery_id not in archived_before]
+        catalog.record_verified(cursor, newly, site.now())
+        catalog.record_refused(cursor, refused, site.now())
+        catalog.record_gone(cursor, gone, site.now())
+        catalog.record_waiting(cursor, waits)
+    site.reach("after_verified")
+    sizes = {one.delivery_id: one.size_bytes for one in deliveries}
+    return VerifyReport(
+        sum(sizes[one.delivery_id] for one in verified),
+        len(verified),
+        tuple(refused),
+        tuple(gone),
+        len(waits),
+    )
+
+
+def scratch_file(folder: Path, delivery_id: UUID) -> Path:
+    """Where the bytes of a verified delivery stand while its batch is worked on."""
+    return folder / f"{delivery_id}.log"
+
+
+def _examine(site: Site, delivery: Delivery, folder: Path) -> Outcome:
+    path = scratch_file(folder, delivery.delivery_id)
+    if delivery.state == "archived":
+        return _read_again(site, delivery, path)
+    key = keys.from_text(delivery.landing_key)
+    if delivery.client == keys.UNKNOWN_CLIENT or isinstance(
+        keys.parse_landing_key(key), keys.UnsafeKey
+    ):
+        return _refuse_key(site, delivery, key, path)
+    limit = site.settings.max_log_bytes
+    if delivery.size_bytes > limit and delivery.released_at is None:
+        return quarantine_unread(
+            site,
+            delivery,
+            Refusal.TOO_LARGE,
+            f"{delivery.size_bytes} bytes; LOGBOX_MAX_LOG_BYTES allows {limit}",
+        )
+    download = _download(site, delivery, key, path)
+    if isinstance(download, Gone):
+        return download
+    declared, sidecar_version_id = _declared(site, key, path, download)
+    decision = decide(
+        declared,
+        download.sha256,
+        download.size_bytes,
+        policy=site.settings.digest_policy,
+        waits_until=_waits_until(site, delivery),
+        released=delivery.released_at is not None,
+        now=site.now(),
+    )
+    version_id = download.stored.version_id if delivery.left_landing_at is None else None
+    if decision.action == "wait":
+        path.unlink()
+        return Waits(delivery.delivery_id, _waits_until(site, delivery))
+    if decision.action == "archive":
+        return Verified(
+            delivery.delivery_id,
+            version_id,
+            sidecar_version_id,
+            declared,
+            download.sha256,
+            decision.verdict,
+        )
+    assert decision.refusal is not None
+    assert decision.detail is not None
+    refused = Refused(
+        delivery.delivery_id,
+        version_id,
+        sidecar_version_id,
+        declared,
+        download.sha256,
+        decision.verdict,
+        decision.refusal,
+        decision.detail,
+        quarantine_file(site, delivery, path, download.sha256, decision.refusal),
+    )
+    path.unlink()
+    return refused
+
+
+def _waits_until(site: Site, delivery: Delivery) -> datetime:
+    return delivery.received_at + timedelta(seconds=site.settings.sidecar_grace_s)
+
+
+def _refuse_key(site: Site, delivery: Delivery, key: str, path: Path) -> Outcome:
+    parsed = keys.parse_landing_key(key)
+    why = parsed.why if isinstance(parsed, keys.UnsafeKey) else "no client has this folder"
+    if delivery.size_bytes > site.settings.max_log_bytes:
+        return quarantine_unread(site, delivery, Refusal.UNSAFE_KEY, f"unsafe key: {why}")
+    download = _download(site, delivery, key, path)
+    if isinstance(download, Gone):
+        return download
+    refused = Refused(
+        delivery.delivery_id,
+        download.stored.version_id,
+        None,
+        None,
+        download.sha256,
+        Verdict.UNREADABLE,
+        Refusal.UNSAFE_KEY,
+        f"unsafe key: {why}; known clients are in `logbox client list`",
+        quarantine_file(site, delivery, path, download.sha256, Refusal.UNSAFE_KEY),
+    )
+    path.unlink()
+    return refused
+
+
+def _download(site: Site, delivery: Delivery, key: str, path: Path) -> Download | Gone:
+    """Read exactly the object that was listed, even when a newer one stands over it by now."""
+    if delivery.left_landing_at is not None:
+        return _download_refused(site, delivery, path)
+    download = site.landing.download(key, path, version_id=delivery.version_id)
+    if download is not None and _is_listed(download, delivery):
+        return download
+    older = None
+    if delivery.version_id is None and not any(ord(char) < 32 for char in key):
+        # Some stores fail on listing versions of keys with control characters.
+        older = site.landing.find_version(key, delivery.etag, delivery.received_at)
+    if older is not None:
+        download = site.landing.download(key, path, version_id=older)
+        if download is not None and _is_listed(download, delivery):
+            return download
+    path.unlink(missing_ok=True)
+    return Gone(
+        delivery.delivery_id,
+        "deleted" if download is None else "overwritten",
+        "the object was listed and is not there any more"
+        if download is None
+        else "the object was written over before it was read; what stands there now is a "
+        "delivery of its own",
+    )
+
+
+def _is_listed(download: Download, delivery: Delivery) -> bool:
+    stored = download.stored
+    # Listings may round to the second or not; answers to GET always do.
+    is_same_time = stored.received_at.replace(microsecond=0) == delivery.received_at.replace(
+        microsecond=0
+    )
+    return stored.etag == delivery.etag and is_same_time
+
+
+def _download_refused(site: Site, delivery: Delivery, path: Path) -> Download:
+    assert delivery.quarantine_key is not None
+    download = site.landing.download(delivery.quarantine_key, path)
+    if download is None:
+        raise PermanentError(
+            f"delivery {delivery.delivery_id}: its quarantine copy "
+            f"{delivery.quarantine_key} is missing",
+            hint="restore it from an older version of that key, then `logbox retry`",
+        )
+    if delivery.sha256 is not None and download.sha256 != delivery.sha256:
+        raise PermanentError(
+            f"{delivery.quarantine_key} has changed: expected {delivery.sha256}, "
+            f"found {download.sha256}",
+            hint="restore it from an older version of that key, then `logbox retry`",
+        )
+    return download
+
+
+def _read_again(site: Site, delivery: Delivery, path: Path) -> Verified:
+    """Bytes that an earlier attempt archived: read back from the archive and proven once more."""
+    assert delivery.sha256 is not None
+    with site.transaction() as cursor:
+        places = catalog.reserve_objects(
+            cursor,
+            [
+                (
+                    delivery.client,
+                    delivery.sha256,
+                    keys.archive_key(delivery.client, delivery.sha256, delivery.name),
+                    delivery.size_bytes,
+                )
+            ],
+        )
+    archive_key, version_id, _ = places[delivery.client, delivery.sha256]
+    download = site.archive.download(archive_key, path, version_id=version_id)
+    if download is None or download.sha256 != delivery.sha256:
+        found = "nothing" if download is None else download.sha256
+        raise PermanentError(
+            f"s3://{site.archive.bucket}/{archive_key}: expected {delivery.sha256}, found {found}",
+            hint="this is drift in the archive; see `logbox status`",
+        )
+    return Verified(
+        delivery.delivery_id, None, None, None, delivery.sha256, Verdict(delivery.verdict or "")
+    )
+
+
+def _declared(
+    site: Site, key: str, path: Path, download: Download
+) -> tuple[Declared | None, str | None]:
+    """(the declared digest, the version of the sidecar it was read from)."""
+    stored = download.stored
+    declared = declared_in_headers(stored.metadata, stored.checksum_sha256)
+    if declared is None and stored.checksum_sha256 and "-" in stored.checksum_sha256:
+        declared = _composite(site, key, path, download)
+    if declared is not None:
+        return declared, None
+    sidecar = site.landing.read(keys.sidecar_key(key))
+    if sidecar is None:
+        return None, None
+    content, its = sidecar
+    return declared_in_sidecar(content), its.version_id
+
+
+def _composite(site: Site, key: str, path: Path, download: Download) -> Declared | None:
+    said = download.stored.checksum_sha256
+    part_bytes = site.landing.part_size(key, download.stored.version_id)
+    if said is None or part_bytes is None:
+        return None
+    computed = composite_checksum(_chunks(path), part_bytes)
+    return Declared(DeclaredBy.CHECKSUM, download.sha256 if computed == said else None, said)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
