@@ -10,6 +10,7 @@ site        a `steps.site.Site` of its own: fresh database as logbox_writer, thr
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,16 +187,32 @@ def make_cluster(stack: Stack) -> Cluster:
 
 
 @pytest.fixture
-def site(cluster: Cluster, stack: Stack, buckets: str, tmp_path: Path) -> Iterator["Site"]:
+def site(make_site: "MakeSite") -> Iterator["Site"]:
     """A whole site of its own, as setup leaves it, with two clients."""
+    with make_site() as made:
+        yield made
+
+
+MakeSite = Callable[[], contextlib.AbstractContextManager["Site"]]
+
+
+@pytest.fixture
+def make_site(cluster: Cluster, stack: Stack, buckets: str, tmp_path: Path) -> MakeSite:
+    """Makes one site more each time: `with make_site() as other: ...`."""
+    number = itertools.count()
+    return lambda: new_site(cluster, stack, f"{buckets}{next(number)}-", tmp_path)
+
+
+@contextlib.contextmanager
+def new_site(cluster: Cluster, stack: Stack, buckets: str, folder: Path) -> Iterator["Site"]:
     from logbox_pipeline.settings import Settings
     from logbox_pipeline.steps.setup import OWNER, WRITER, set_up_buckets
     from logbox_pipeline.steps.site import open_site
 
     with copied_database(cluster) as database:
         settings = Settings(
-            home=tmp_path / "home",
-            work_dir=tmp_path / "work",
+            home=folder / "home",
+            work_dir=folder / f"{buckets}work",
             s3_endpoint=stack.s3_endpoint,
             iam_endpoint=stack.iam_endpoint,
             s3_access_key_id=stack.access_key_id,
@@ -206,12 +223,13 @@ def site(cluster: Cluster, stack: Stack, buckets: str, tmp_path: Path) -> Iterat
             admin_database_url=stack.admin_database_url,
             owner_database_url=cluster.url(OWNER, database),
             database_url=cluster.url(WRITER, database),
+            parse_workers=1,
         )
         site = open_site(settings)
         set_up_buckets(site, lambda _: None)
         with site.transaction() as cursor:
             cursor.execute(
-                "insert into logbox.clients (client, created_at) values ('acme', now()), ('beta', now())"
+                "insert into logbox.clients values ('acme', now(), null), ('beta', now(), null)"
             )
         yield site
 
@@ -225,9 +243,7 @@ def copied_database(cluster: Cluster) -> Iterator[str]:
     with contextlib.closing(psycopg2.connect(cluster.admin_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"create database {name} owner logbox_owner template {cluster.template}"
-            )
+            cursor.execute(f"create database {name} owner logbox_owner template {cluster.template}")
             yield name
             cursor.execute(f"drop database if exists {name} with (force)")
 

@@ -2,20 +2,53 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
+from psycopg2 import sql
 
+from logbox_pipeline.adapters.catalog_batches import Claim, OpenBatch
+from logbox_pipeline.core.batching import RunSeen
+from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import StepReport, ingest_offered
 from logbox_pipeline.steps.sense import Tick, sense
 from logbox_pipeline.steps.site import Site
 
 
-def upload(
-    site: Site, key: str, data: bytes, *, declare: bool = True, **metadata: str
-) -> None:
+def jsonl(*messages: str) -> bytes:
+    return b"".join(
+        json.dumps({"level": "info", "msg": each}).encode() + b"\n" for each in messages
+    )
+
+
+def ulog(topics: Mapping[str, Sequence[str]], rows: int = 3, seed: int = 0) -> bytes:
+    """A small real ULog: float `fields` of each topic, `rows` rows, one text message."""
+    start_us = 1_000_000 + seed
+    parts = [b"ULog\x01\x12\x35\x01" + struct.pack("<Q", start_us)]
+
+    def add(kind: str, payload: bytes) -> None:
+        parts.append(struct.pack("<Hc", len(payload), kind.encode()) + payload)
+
+    add("B", bytes(40))
+    for name, fields in topics.items():
+        text = "".join(f"float {field};" for field in fields)
+        add("F", f"{name}:uint64_t timestamp;{text}".encode())
+    for number, name in enumerate(topics):
+        add("A", struct.pack("<BH", 0, number) + name.encode())
+    add("L", struct.pack("<BQ", ord("6"), start_us) + b"logging started")
+    for row in range(rows):
+        for number, fields in enumerate(topics.values()):
+            values = [row + 0.5 * place for place in range(len(fields))]
+            at = struct.pack("<HQ", number, start_us + 1_000 * row)
+            add("D", at + struct.pack(f"<{len(values)}f", *values))
+    return b"".join(parts)
+
+
+def upload(site: Site, key: str, data: bytes, *, declare: bool = True, **metadata: str) -> None:
     """Put an object into landing as a drone does: with its digest, unless `declare` is False."""
     if declare:
         metadata = {"sha256": hashlib.sha256(data).hexdigest()} | metadata
@@ -28,18 +61,32 @@ def with_settings(site: Site, **changes: Any) -> Site:
     return replace(site, settings=site.settings.model_copy(update=changes))
 
 
-def tick(site: Site, run_states: Mapping[str, Any] | None = None) -> Tick:
+def tick(site: Site, run_states: Mapping[str, RunSeen] | None = None) -> Tick:
     """One look at landing, as the sensor takes it."""
     return sense(site, hint={}, run_states=lambda _: run_states or {})
+
+
+def claim_offered(site: Site, run_id: str = "run-1") -> Claim:
+    """One tick, and the only batch it offers."""
+    (batch,) = tick(site).offered
+    return claim(site, batch.batch_id, batch.attempt, run_id)
 
 
 def ingest_all(site: Site) -> list[StepReport]:
     """Sense and ingest until nothing is offered, as sensor and runs do."""
     reports: list[StepReport] = []
     while offered := tick(site).offered:
-        for batch in offered:
-            reports += ingest_offered(site, batch.run_key, f"run-{batch.run_key}")
+        reports += ingest_offers(site, offered)
     return reports
+
+
+def ingest_offers(site: Site, offered: Iterable[OpenBatch]) -> list[StepReport]:
+    """What the runs of these batches do, one after the other."""
+    return [
+        report
+        for batch in offered
+        for report in ingest_offered(site, batch.run_key, f"run-{batch.run_key}")
+    ]
 
 
 def rows(site: Site, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -54,9 +101,161 @@ def one(site: Site, query: str, *values: Any) -> Any:
     return value
 
 
+def change(site: Site, statement: str, *values: Any) -> None:
+    with site.transaction() as cursor:
+        cursor.execute(statement, values or None)
+
+
 def deliveries(site: Site) -> dict[str, tuple[str, str | None]]:
-    """(state, reason) by key below landing/; keys that arrived twice would hide each other."""
+    """(state, reason) by key below landing/; for tests where no key arrives twice."""
     found = rows(site, "select landing_key, state, reason from logbox.deliveries")
     by_key = {key.removeprefix("landing/"): (state, reason) for key, state, reason in found}
-    assert len(by_key) == len(found)
+    assert len(by_key) == len(found), found
     return by_key
+
+
+def states(site: Site) -> list[tuple[str, str | None]]:
+    """(state, reason) of every delivery, sorted."""
+    return sorted(rows(site, "select state, coalesce(reason, '') from logbox.deliveries"), key=str)
+
+
+def keys_in(bucket: Any, prefix: str = "") -> list[str]:
+    return [found.key for found in bucket.list_all(prefix)]
+
+
+# What must be the same after any accident as after a clean run
+
+
+def snapshot(site: Site) -> dict[str, Any]:
+    """Everything that came out, without times, ids of deliveries and batches, and attempts."""
+    return {
+        "postgres": _postgres(site),
+        "lake": _lake(site),
+        "landing": sorted(_without_ids(site, key) for key in keys_in(site.landing)),
+        "archive": sorted(
+            key
+            for key in keys_in(site.archive)
+            if not key.startswith("archive/manifests/") and not key.startswith("archive/journal/")
+        ),
+        "manifests": _manifests(site),
+    }
+
+
+_CATALOG = {
+    # Which of two equal uploads owns the log is chance: compare them as a pair.
+    "deliveries": """
+        select client, vehicle, sha256, size_bytes, array_agg(landing_key order by landing_key),
+            array_agg((
+                state, reason, detail, declared_sha256, declared_by, verdict, duplicate_of,
+                archived_at is null, quarantined_at is null, left_landing_at is null,
+                waiting_until is null, batch_id is null, arrival
+            )::text order by state),
+            array_agg(replace(quarantine_key, delivery_id::text, '*') order by state)
+        from logbox.deliveries
+        group by client, vehicle, sha256, size_bytes
+    """,
+    "objects": """
+        select client, sha256, archive_key, size_bytes, version_id is null, archived_at is null
+        from logbox.objects
+    """,
+    "logs": """
+        select log_id::text, client, vehicle, content_sha256, size_bytes, state, reason, detail,
+            format, parser_version, vehicle_uid, firmware, hardware, time_source, time_error_ms,
+            recorded_from, recorded_to, telemetry_rows, events, parameters, is_damaged,
+            damaged_bytes, info::text, loaded_at is null
+        from logbox.logs
+    """,
+    "object_logs": "select client, sha256, member, log_id::text from logbox.object_logs",
+    "log_topics": """
+        select log_id::text, topic, instance, rows, first_t_boot_us, last_t_boot_us, table_name,
+            lake_only_reason
+        from logbox.log_topics
+    """,
+    "log_parameters": "select p::text from logbox.log_parameters p",
+    "log_events": "select e::text from logbox.log_events e",
+    "telemetry_columns": """
+        select table_name, column_name, format, topic, source_name, position, type, unit, scale,
+            definition
+        from logbox.telemetry_columns
+    """,
+    "lake_files": """
+        select table_name, state, sum(rows)
+        from logbox.lake_files
+        where state <> 'abandoned'
+        group by table_name, state
+    """,
+    "batches": "select distinct state from logbox.batches where state <> 'split'",
+    "vehicles": "select client, vehicle from logbox.vehicles",
+    "drifts": "select kind, place, subject, resolved_at is null from logbox.drifts",
+}
+
+
+def _postgres(site: Site) -> dict[str, list[str]]:
+    found = {name: sorted(map(str, rows(site, query))) for name, query in _CATALOG.items()}
+    tables = rows(
+        site,
+        """
+        select relname
+        from pg_class
+        where relkind = 'p' and relnamespace = 'telemetry'::regnamespace
+        """,
+    )
+    with site.transaction() as cursor:
+        for (table,) in tables:
+            cursor.execute(
+                sql.SQL("select (to_jsonb(t) - 'received_on')::text from {} t").format(
+                    sql.Identifier("telemetry", table)
+                )
+            )
+            found[table] = sorted(row for (row,) in cursor.fetchall())
+    return found
+
+
+def _lake(site: Site) -> dict[str, list[str]]:
+    """What a bare glob over the bucket reads, table by table."""
+    found: dict[str, list[str]] = {}
+    for key in keys_in(site.lake):
+        read = site.lake.read(key)
+        assert read is not None
+        table = pq.read_table(io.BytesIO(read[0]), partitioning=None)
+        found.setdefault(key.split("/")[1], []).extend(str(row) for row in table.to_pylist())
+    return {table: sorted(lines) for table, lines in found.items()}
+
+
+_NOT_COMPARED = ("delivery_id", "batch_id", "version_id", "received_on", "quarantine_key")
+
+
+def _manifests(site: Site) -> dict[str, list[str]]:
+    """The newest line on each delivery, log and column, by kind of manifest."""
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    for key in keys_in(site.archive, "archive/manifests/"):
+        number, kind = key.removesuffix(".jsonl").rsplit("-", 2)[1:]
+        read = site.archive.read(key)
+        assert read is not None
+        for text in read[0].splitlines():
+            line = json.loads(text)
+            about = (line["kind"], *(line.get(name) for name in (
+                "client", "delivery_id", "log_id", "table_name", "column_name"
+            )))  # fmt: skip
+            kept = {
+                name: value
+                for name, value in line.items()
+                if not name.endswith("_at") and name not in _NOT_COMPARED
+            }
+            if kind == "intake" and kept.get("state") == "duplicate":
+                # An earlier attempt found out; that belongs into the outcome.
+                kept["state"] = "archived"
+            said = (int(number), json.dumps(kept, sort_keys=True))
+            place = (kind, str(about))
+            newest[place] = max(newest.get(place, said), said)
+    found: dict[str, list[str]] = {}
+    for (kind, _), (_, said_last) in newest.items():
+        found.setdefault(kind, []).append(said_last)
+    return {kind: sorted(lines) for kind, lines in found.items()}
+
+
+def _without_ids(site: Site, key: str) -> str:
+    parts = key.split("/")
+    if parts[0] == "quarantine":
+        parts[3] = "*"
+    return "/".join(parts)

@@ -54,7 +54,10 @@ def insert_batches(
 ) -> list[UUID]:
     """Make each group of deliveries a batch. Deliveries taken meanwhile by another are left out."""
     made = []
-    for group in formed:
+    for wanted in formed:
+        group = _still_free(cursor, wanted, parent_batch_id)
+        if not group:
+            continue
         batch_id = derive_batch_id(group[0].delivery_id, now)
         cursor.execute(
             """
@@ -77,6 +80,27 @@ def insert_batches(
         )
         made.append(batch_id)
     return made
+
+
+def _still_free(
+    cursor: Any, wanted: Sequence[Candidate], parent_batch_id: UUID | None
+) -> list[Candidate]:
+    """Lock the deliveries that no other batch than the parent has got since they were read."""
+    cursor.execute(
+        """
+        select delivery_id
+        from logbox.deliveries
+        where delivery_id = any(%s::uuid[]) and batch_id is not distinct from %s
+        order by delivery_id
+        for update
+        """,
+        (
+            [str(one.delivery_id) for one in wanted],
+            str(parent_batch_id) if parent_batch_id else None,
+        ),
+    )
+    free = {UUID(delivery_id) for (delivery_id,) in cursor.fetchall()}
+    return [one for one in wanted if one.delivery_id in free]
 
 
 def open_batches(cursor: Any) -> list[OpenBatch]:
@@ -185,6 +209,14 @@ def fence(cursor: Any, held: Claim, *states: str) -> None:
         )
 
 
+def is_free(cursor: Any, batch_id: UUID) -> bool:
+    """Lock the batch row unless someone has: a run that is loading holds it, and so lives."""
+    cursor.execute(
+        "select from logbox.batches where batch_id = %s for update skip locked", (str(batch_id),)
+    )
+    return cursor.fetchone() is not None
+
+
 def back_off(cursor: Any, held: Claim, error: str, now: datetime) -> datetime:
     """End an attempt because S3 or Postgres was away. Returns when the next may start."""
     fence(cursor, held)
@@ -231,6 +263,15 @@ def count_failure(
     if then is AfterFailure.AGAIN:
         renew(cursor, batch_id, attempt)
         return then
+    # No later attempt of this batch will come to clear away what it had planned.
+    cursor.execute(
+        """
+        update logbox.lake_files
+        set state = 'abandoned'
+        where batch_id = %s and state = 'planned'
+        """,
+        (str(batch_id),),
+    )
     if then is AfterFailure.SPLIT:
         insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
     else:

@@ -160,7 +160,10 @@ def end_waiting(cursor: Any, now: datetime) -> int:
 
 
 def candidates(cursor: Any, most: int) -> list[Candidate]:
-    """Deliveries that no batch has, at most `most`, every client's oldest first."""
+    """Deliveries that no batch has, at most `most`, every client's oldest first.
+
+    Archived ones count while a log of theirs is neither loaded nor given up: `logbox retry`.
+    """
     cursor.execute(
         """
         select delivery_id, client, received_on, size_bytes, sensed_at
@@ -168,8 +171,22 @@ def candidates(cursor: Any, most: int) -> list[Candidate]:
             select *, row_number() over (
                 partition by client order by sensed_at, delivery_id
             ) as turn
-            from logbox.deliveries
-            where batch_id is null and state = 'received'
+            from logbox.deliveries d
+            where batch_id is null
+                and (
+                    state = 'received'
+                    or (
+                        state = 'archived'
+                        and coalesce(
+                            (
+                                select bool_or(l.state = 'archived')
+                                from logbox.logs l
+                                where l.delivery_id = d.delivery_id
+                            ),
+                            true
+                        )
+                    )
+                )
         ) as waiting
         order by turn, client
         limit %s
@@ -183,8 +200,7 @@ _STANDING = """
     select d.delivery_id, d.landing_key, d.version_id, d.sidecar_version_id
     from logbox.deliveries d
     join logbox.batches b using (batch_id)
-    where d.left_landing_at is null
-        and d.version_id is not null
+    where d.version_id is not null
         and (
             d.state in ('archived', 'duplicate')
             or (d.state = 'quarantined' and d.quarantine_key is not null)
@@ -193,16 +209,25 @@ _STANDING = """
 
 
 def standing_of_batch(cursor: Any, batch_id: UUID) -> list[Standing]:
-    """Deliveries of a batch that are proven elsewhere but still stand in landing."""
-    cursor.execute(_STANDING + "and b.batch_id = %s", (str(batch_id),))
+    """Deliveries of a batch that are proven elsewhere but still stand in landing, or left it
+    before the sidecar that released them came."""
+    cursor.execute(
+        _STANDING
+        + """
+        and b.batch_id = %s
+        and (d.left_landing_at is null or d.sidecar_version_id is not null)
+        """,
+        (str(batch_id),),
+    )
     return list(cursor.fetchall())
 
 
 def standing_finished(cursor: Any, most: int, finished_before: datetime) -> list[Standing]:
-    """The same for batches that finished before a time, oldest first."""
+    """Those of batches that finished before a time, oldest first."""
     cursor.execute(
         _STANDING
         + """
+        and d.left_landing_at is null
         and b.state = 'finished'
         and b.finished_at < %s
         order by d.received_at

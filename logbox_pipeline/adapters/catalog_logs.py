@@ -174,6 +174,7 @@ def make_live(cursor: Any, held: Claim, lake_keys: Sequence[str], now: datetime)
 
 
 def abandoned_lake_files(cursor: Any, most: int) -> list[str]:
+    """Keys to delete, locked: an attempt that plans one of them again waits until that is done."""
     cursor.execute(
         """
         select lake_key
@@ -181,6 +182,7 @@ def abandoned_lake_files(cursor: Any, most: int) -> list[str]:
         where state = 'abandoned'
         order by planned_at
         limit %s
+        for update skip locked
         """,
         (most,),
     )

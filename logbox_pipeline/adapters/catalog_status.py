@@ -1,13 +1,13 @@
 """What the catalog says of the whole: for checks, `logbox status` and `logbox trace`. Read-only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
 
 
-def _rows(cursor: Any, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+def _rows(cursor: Any, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     cursor.execute(query, parameters)
     names = [column.name for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -119,12 +119,43 @@ def backlog(cursor: Any) -> Row:
     )[0]
 
 
+def unfinished(cursor: Any) -> Row:
+    """Deliveries on their way: how many, how large, and when the oldest arrived."""
+    return _rows(
+        cursor,
+        """
+        select count(*) as files, coalesce(sum(d.size_bytes), 0)::bigint as size_bytes,
+            min(d.received_at) as oldest_received_at
+        from logbox.deliveries d
+        left join logbox.logs l on l.delivery_id = d.delivery_id
+        where d.state in ('received', 'verified')
+            or (d.state = 'archived' and coalesce(l.state, 'archived') in ('archived', 'parsed'))
+        """,
+    )[0]
+
+
+def batches(cursor: Any, most: int) -> list[Row]:
+    """Batches at work or waiting to be, oldest first."""
+    return _rows(
+        cursor,
+        """
+        select batch_id, state, attempt, files, size_bytes, received_on, created_at, not_before,
+            run_id, heartbeat_at, failures, transient_failures, last_error
+        from logbox.batches
+        where state in ('open', 'running', 'loaded')
+        order by created_at, batch_id
+        limit %s
+        """,
+        (most,),
+    )
+
+
 def clients(cursor: Any) -> list[Row]:
     """Every client: when it was last heard of, and how fast its logs went through."""
     return _rows(
         cursor,
         """
-        select c.client, c.revoked_at, count(d.delivery_id) as deliveries,
+        select c.client, c.created_at, c.revoked_at, count(d.delivery_id) as deliveries,
             max(d.received_at) as last_received_at, max(l.loaded_at) as last_loaded_at
         from logbox.clients c
         left join logbox.deliveries d using (client)
@@ -136,7 +167,7 @@ def clients(cursor: Any) -> list[Row]:
 
 
 def growth(cursor: Any, now: datetime) -> Row:
-    """Bytes held and bytes added per day over the last week."""
+    """Bytes held, and archived bytes added per day over the last week, or since the first log."""
     return _rows(
         cursor,
         """
@@ -146,10 +177,21 @@ def growth(cursor: Any, now: datetime) -> Row:
             (select coalesce(sum(size_bytes), 0)::bigint from logbox.lake_files
                 where state = 'live') as lake_bytes,
             pg_database_size(current_database()) as postgres_bytes,
-            (select coalesce(sum(size_bytes), 0)::bigint from logbox.objects
-                where archived_at > %s) / 7 as archive_bytes_per_day
+            (
+                select coalesce(
+                    sum(size_bytes) / greatest(
+                        extract(epoch from %(now)s - greatest(
+                            %(week_ago)s, (select min(archived_at) from logbox.objects)
+                        )) / 86400,
+                        1
+                    ),
+                    0
+                )::bigint
+                from logbox.objects
+                where archived_at > %(week_ago)s
+            ) as archive_bytes_per_day
         """,
-        (now - timedelta(days=7),),
+        {"now": now, "week_ago": now - timedelta(days=7)},
     )[0]
 
 

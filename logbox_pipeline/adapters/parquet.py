@@ -8,12 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from logbox_pipeline.core.errors import TransientError
+
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 1024 * 1024
 """Memory of the row group being filled; wide tables get fewer rows per group."""
 
-COMPRESSION_LEVEL = 1
-"""zstd: level 3 made the samples' telemetry 2 % smaller and took a third longer."""
+COMPRESSION_LEVEL = 3
+"""zstd. On ten real ULogs (0.31x of the raw log) level 1 is 2 % larger and no faster, level 6 1 %
+smaller; delta-coded clocks save 7 % over plain ones, split floats 23 % over dictionaries."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ def write_table_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordB
 
     schema: as made by `tables.lake_schema`. The same rows in the same batches give the same bytes
     (with the same pyarrow). Memory: one row group.
+    Raises TransientError when scratch is full or gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -41,6 +45,10 @@ def write_table_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordB
                 writer.write_table(group, row_group_size=group.num_rows)
                 rows += group.num_rows
         partial.replace(path)
+    except OSError as error:
+        raise TransientError(
+            f"cannot write scratch file {path}: {error}", hint="free space in LOGBOX_WORK_DIR"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     with path.open("rb") as file:

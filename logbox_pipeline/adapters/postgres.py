@@ -24,6 +24,7 @@ _WRONG_SETTING = (
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",
+    "invalid ",
 )
 """What libpq says when the URL is wrong; it gives no SQLSTATE before a session exists."""
 

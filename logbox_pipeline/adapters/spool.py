@@ -109,8 +109,11 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / FILE_NAME).open("wb")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / FILE_NAME).open("wb")
+        except OSError as error:
+            raise _no_scratch(str(folder), error) from error
         self._offset = 0
         self._topics: dict[str, _Topic] = {}
         self._events: list[Segment] = []

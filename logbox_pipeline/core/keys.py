@@ -26,6 +26,7 @@ MAX_KEY_BYTES = 900
 
 _CLIENT = re.compile(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]")
 _EXTENSION = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")
+_ESCAPE = re.compile(r"\\(\\|0|u[0-9a-f]{4})")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 
 
@@ -123,4 +124,6 @@ def to_text(key: str) -> str:
 
 def from_text(text: str) -> str:
     """The key behind `to_text`."""
-    return re.sub(r"\\(\\|0)", lambda found: "\\" if found[1] == "\\" else "\x00", text)
+    return _ESCAPE.sub(
+        lambda found: {"\\": "\\", "0": "\x00"}.get(found[1]) or chr(int(found[1][1:], 16)), text
+    )

@@ -31,7 +31,7 @@ def report(step: StepReport) -> dg.MaterializeResult[None]:
                 dg.TableRecord(
                     {
                         "delivery": str(one.delivery_id),
-                        "reason": one.reason,
+                        "reason": str(one.reason),
                         "detail": one.detail[:300],
                         "next": f"logbox quarantine show {one.delivery_id}",
                     }

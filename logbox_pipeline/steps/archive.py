@@ -97,32 +97,39 @@ def _put_and_prove(site: Site, wanted: _Wanted) -> tuple[str | None, bool]:
         wanted.archive_key, wanted.path, wanted.sha256, only_if_absent=True
     )
     if stored is not None:
-        if stored.checksum_sha256 is None:
-            stored = site.archive.head(wanted.archive_key, version_id=stored.version_id)
-        if stored is None or not _is_proven(site, wanted, stored):
-            raise TransientError(
-                f"s3://{site.archive.bucket}/{wanted.archive_key} was put but does not read back "
-                f"as {wanted.sha256}",
-                hint="the object stays in landing; the batch is tried again by itself",
-            )
-        return stored.version_id, True
+        return _proven(site, wanted, stored), True
     there = site.archive.head(wanted.archive_key)
     if there is not None and _is_proven(site, wanted, there):
         return there.version_id, False
-    found = "nothing" if there is None else f"{there.size_bytes} bytes, {there.checksum_sha256}"
-    with site.transaction() as cursor:
-        record_drift(
-            cursor,
-            "mismatch",
-            "archive",
-            wanted.archive_key,
-            expected=f"{wanted.size_bytes} bytes, {wanted.sha256}",
-            found=found,
-            now=site.now(),
-        )
+    # Nothing there: the store refused our put for another's that has not come through.
+    if there is not None:
+        with site.transaction() as cursor:
+            record_drift(
+                cursor,
+                "mismatch",
+                "archive",
+                wanted.archive_key,
+                expected=f"{wanted.size_bytes} bytes, {wanted.sha256}",
+                found=f"{there.size_bytes} bytes, checksum {there.checksum_sha256}",
+                now=site.now(),
+            )
     replaced = site.archive.put_file(wanted.archive_key, wanted.path, wanted.sha256)
     assert replaced is not None
-    return replaced.version_id, True
+    return _proven(site, wanted, replaced), True
+
+
+def _proven(site: Site, wanted: _Wanted, put: StoredObject) -> str | None:
+    """The version id of what was just put, once the store shows it to be these bytes."""
+    stored: StoredObject | None = put
+    if put.checksum_sha256 is None:
+        stored = site.archive.head(wanted.archive_key, version_id=put.version_id)
+    if stored is None or not _is_proven(site, wanted, stored):
+        raise TransientError(
+            f"s3://{site.archive.bucket}/{wanted.archive_key} was put but does not read back "
+            f"as {wanted.sha256}",
+            hint="the object stays in landing; the batch is tried again by itself",
+        )
+    return stored.version_id
 
 
 def _is_proven(site: Site, wanted: _Wanted, stored: StoredObject) -> bool:

@@ -11,7 +11,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from logbox_pipeline.adapters import catalog_batches as catalog
 from logbox_pipeline.adapters.catalog_batches import Claim
 from logbox_pipeline.core.batching import AfterFailure
-from logbox_pipeline.core.errors import FenceLost, LogboxError, PermanentError, TransientError
+from logbox_pipeline.core.errors import FenceLost, LogboxError, TransientError
+from logbox_pipeline.steps.parse_worker import MACHINE_FAULTS
 from logbox_pipeline.steps.site import Site
 
 HEARTBEAT_S = 5.0
@@ -43,7 +44,7 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
         _record(site, held, error, is_transient=True)
         raise
     except Exception as error:
-        _record(site, held, error, is_transient=not _stores_answer(site))
+        _record(site, held, error, is_transient=_is_machines(error) or not _stores_answer(site))
         raise
     finally:
         over.set()
@@ -79,14 +80,17 @@ def _tell(site: Site, held: Claim, said: str, is_transient: bool) -> AfterFailur
         return catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
 
 
+def _is_machines(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in MACHINE_FAULTS
+
+
 def _stores_answer(site: Site) -> bool:
+    """Whether they let us in and answer: a wrong key or a missing bucket is no batch's fault."""
     try:
         with site.transaction() as cursor:
             cursor.execute("select 1")
         for bucket in (site.landing, site.archive, site.lake):
             bucket.list_page("", most=1)
-    except TransientError:
+    except LogboxError:
         return False
-    except PermanentError:
-        return True
     return True

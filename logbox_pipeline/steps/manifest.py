@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from logbox_pipeline.adapters import catalog_deliveries, catalog_logs
-from logbox_pipeline.adapters.catalog_batches import Claim
+from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_deliveries import Delivery
 from logbox_pipeline.core import keys
 from logbox_pipeline.steps.site import Site
@@ -57,8 +57,12 @@ def write_intake(site: Site, held: Claim, deliveries: Sequence[Delivery]) -> lis
 
 
 def write_outcome(site: Site, held: Claim) -> list[str]:
-    """Write what became of each delivery of the batch, of its logs, and the names in use."""
+    """Write what became of each delivery of the batch, of its logs, and the names in use.
+
+    Raises FenceLost unless the batch is this attempt's and loaded.
+    """
     with site.transaction() as cursor:
+        fence(cursor, held, "loaded")
         deliveries = catalog_deliveries.of_batch(cursor, held.batch_id)
         logs = catalog_logs.outcome_of_batch(cursor, held.batch_id)
     lines = [

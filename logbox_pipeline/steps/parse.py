@@ -96,6 +96,7 @@ def parse(site: Site, held: Claim) -> ParsedBatch:
     written.append(_write(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)))
     site.reach("after_parse")
     named = _name_tables(site, held, read)
+    site.reach("after_tables")
     with ThreadPoolExecutor(_WRITERS) as threads:
         written += threads.map(
             lambda table: _write(

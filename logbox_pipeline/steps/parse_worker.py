@@ -3,6 +3,7 @@
 Imported by a bare interpreter: keep Dagster and boto3 out, each would cost every worker seconds.
 """
 
+import errno
 import mmap
 import os
 import resource
@@ -17,8 +18,10 @@ from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.formats.recognize import HEAD_BYTES, recognize
 from logbox_pipeline.formats.stream import Limits
 
-_GRACE_CPU_S = 5
-"""Between the signal that a parser may still answer and the kernel's kill."""
+MACHINE_FAULTS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
+"""What an OSError says when scratch is full or broken: no file's fault."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,10 @@ def parse_log(
         )
     except LogboxError:
         raise
-    except Exception as error:  # noqa: BLE001 - a parser's bug must cost its own file only
+    except Exception as error:
+        # A parser's bug costs its own file only; the machine's faults are not its bugs.
+        if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+            raise
         return UnparsedLog("parser_failed", f"{type(error).__name__}: {error}"[:1_000])
 
 
@@ -109,20 +115,20 @@ class _limited:  # noqa: N801 - reads as a word: with limited(budget)
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
 
     def __enter__(self) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         soft = int(used.ru_utime + used.ru_stime) + self._budget.cpu_s + 1
         signal.signal(signal.SIGXCPU, _out_of_time)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _GRACE_CPU_S))
+        # The hard limit stays: who lowers it may not raise it again for the next file.
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         pages = int(Path("/proc/self/statm").read_text().split()[5])
         mapped = pages * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(
-            resource.RLIMIT_DATA, (mapped + self._budget.memory_bytes, resource.RLIM_INFINITY)
-        )
+        resource.setrlimit(resource.RLIMIT_DATA, (mapped + self._budget.memory_bytes, self._hard))
 
     def __exit__(self, *_: object) -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_DATA, (self._hard, self._hard))
 
 
 def _out_of_time(_number: int, _frame: FrameType | None) -> None:

@@ -100,9 +100,11 @@ def _list(
 ) -> tuple[list[ListedObject], list[str], dict[str, str]]:
     """(objects, sidecar keys, where to go on). Clients take turns, one page each."""
     deadline = time.monotonic() + LISTING_S
-    known = {keys.landing_prefix(client) for client in clients}
     folders, loose = _top_level(site)
-    going_on = {prefix: hint.get(prefix, "") for prefix in sorted(known | folders)}
+    wanted = folders | {keys.landing_prefix(client) for client in clients}
+    # Where the last tick broke off comes first, so that nobody's turn is always too late.
+    order = [prefix for prefix in hint if prefix in wanted] + sorted(wanted - hint.keys())
+    going_on = {prefix: hint.get(prefix, "") for prefix in order}
     listed = list(loose)
     sidecars: list[str] = []
     while going_on:
@@ -115,10 +117,9 @@ def _list(
                     sidecars.append(one.key)
                 elif not one.key.endswith("/") or one.size_bytes:
                     listed.append(one)
+            del going_on[prefix]
             if page.has_more:
                 going_on[prefix] = page.objects[-1].key
-            else:
-                del going_on[prefix]
     return listed, sidecars, {}
 
 
@@ -179,6 +180,8 @@ def _bury_the_dead(
 
 def _bury(site: Site, batch: OpenBatch, *, had_outage: bool) -> AfterFailure | None:
     with site.transaction() as cursor:
+        if not catalog_batches.is_free(cursor, batch.batch_id):
+            raise FenceLost(f"batch {batch.batch_id} is being committed right now")
         if had_outage:
             catalog_batches.renew(cursor, batch.batch_id, batch.attempt)
             return None

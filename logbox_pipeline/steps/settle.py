@@ -57,9 +57,8 @@ def sweep_lake(site: Site) -> int:
     """
     with site.transaction() as cursor:
         abandoned = catalog_logs.abandoned_lake_files(cursor, _SWEEP_MOST)
-    for lake_key in abandoned:
-        site.lake.delete(lake_key)
-    with site.transaction() as cursor:
+        for lake_key in abandoned:
+            site.lake.delete(lake_key)
         catalog_logs.forget_abandoned(cursor, abandoned, site.now() - _ABANDONED_AGAIN)
     return len(abandoned)
 
@@ -88,5 +87,6 @@ def _leave(site: Site, standing: Sequence[Standing]) -> None:
     site.reach("after_leaving")
     with site.transaction() as cursor:
         catalog_landing.mark_left(cursor, gone, site.now())
+    site.reach("after_left")
     if error is not None:
         raise error

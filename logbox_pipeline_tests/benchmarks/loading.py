@@ -149,15 +149,19 @@ def fill(folder: Path) -> spool.Spooled:
 def telemetry(random: np.random.Generator, start: int, size: int) -> Rows:
     clock = np.arange(start, start + size) * 4_000
     columns = {
-        **{f"f{n}": pa.array(np.cumsum(random.normal(size=size)).astype(np.float32)) for n in range(7)},
+        **{f"f{n}": pa.array(walk(random, size)) for n in range(7)},
         "d0": pa.array(random.normal(size=size)),
         "u0": pa.array(random.integers(0, 5, size), pa.uint16()),
         "u1": pa.array(random.integers(0, 2, size), pa.uint8()),
         "counter": pa.array(clock, pa.uint64()),
-    }  # fmt: skip
+    }
     arrays = [pa.array(clock), pa.array(clock + 1_700_000_000_000_000).cast(tables.TIMESTAMP)]
     batch = pa.record_batch([*arrays, *columns.values()], names=["t_boot_us", "ts", *columns])
     return Rows("bench", 0, batch, tuple(map(Column, columns)))
+
+
+def walk(random: np.random.Generator, size: int) -> np.ndarray:
+    return np.cumsum(random.normal(size=size)).astype(np.float32)
 
 
 def events(start: int, size: int) -> Events:

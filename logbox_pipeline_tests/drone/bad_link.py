@@ -1,18 +1,20 @@
-"""A bad link: an HTTP proxy that cuts connections, loses answers and makes answers up.
+"""A bad link: a TCP proxy that cuts connections, loses answers and makes answers up.
 
-It is a proxy, not a forwarder, so that requests still name the store's own host.
+urllib3 is led to it instead of to the store, so that requests still name the store's own host.
 """
 
 import contextlib
-import os
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
+
+from urllib3.util import connection
 
 CHUNK = 65536
 
@@ -58,11 +60,14 @@ class Link:
 
 @contextmanager
 def bad_link(to: str, rule: Rule) -> Iterator[Link]:
-    """The way to the store at `to`, for clients made inside: `rule` decides about every request."""
+    """The way of this process to the store at `to`, where `rule` decides about every request."""
     upstream = (urlsplit(to).hostname or "", urlsplit(to).port or 80)
     listener = socket.create_server(("127.0.0.1", 0))
-    proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
     link = Link()
+    connect = connection.create_connection
+
+    def reroute(address: tuple[str, int], *args: Any, **kwargs: Any) -> socket.socket:
+        return connect(listener.getsockname() if address == upstream else address, *args, **kwargs)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -74,7 +79,7 @@ def bad_link(to: str, rule: Rule) -> Iterator[Link]:
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        with patch.dict(os.environ, {"http_proxy": proxy, "no_proxy": ""}):
+        with patch.object(connection, "create_connection", reroute):
             yield link
     finally:
         listener.close()
@@ -92,7 +97,6 @@ def _carry(drone: socket.socket, upstream: tuple[str, int], rule: Rule, link: Li
                     return
                 buffered += chunk
             head, _, buffered = buffered.partition(b"\r\n\r\n")
-            head = re.sub(rb"^([A-Z]+) http://[^/]+/", rb"\1 /", head)
             line = head.split(b"\r\n", 1)[0].decode()
             link.requests.append(line)
             trouble = rule(line)

@@ -1,0 +1,46 @@
+"""The files a benchmark works on, made by the simulator's own writers. No measuring here."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from logbox_pipeline.simulator.jsonl_writer import write_jsonl
+from logbox_pipeline.steps.site import TRANSFERS, Site
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file to upload: where it stands, its digest, its rows."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    rows: int
+
+
+def make_files(folder: Path, *, files: int, lines: int, seed: int) -> list[LogFile]:
+    """`files` JSON Lines logs of `lines` lines and 46 shapes each, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number in range(files):
+        out = BytesIO()
+        write_jsonl(out, seed=seed + number, lines=lines)
+        data = out.getvalue()
+        path = folder / f"companion-{number:05d}.jsonl"
+        path.write_bytes(data)
+        made.append(LogFile(path, hashlib.sha256(data).hexdigest(), len(data), lines))
+    return made
+
+
+def upload_files(site: Site, files: list[LogFile], prefix: str) -> None:
+    """Put every file below `prefix` with its declared digest, as a drone does."""
+
+    def put(one: LogFile) -> None:
+        site.landing.put_file(
+            f"{prefix}{one.path.name}", one.path, one.sha256, metadata={"sha256": one.sha256}
+        )
+
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        list(threads.map(put, files))

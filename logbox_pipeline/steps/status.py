@@ -1,0 +1,168 @@
+"""Status: the pipeline at one glance, from the catalog and the disk. Read-only; needs no daemon."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from logbox_pipeline.adapters import catalog_batches, catalog_status
+from logbox_pipeline.steps.site import Site
+
+SENSOR_OVERDUE = timedelta(minutes=2)
+"""Twelve ticks of the landing sensor: past it nobody looks at landing."""
+
+MOST_BATCHES = 100
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    last_tick_at: datetime | None
+    is_overdue: bool
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """The oldest delivery still on its way against what is promised, in seconds."""
+
+    promise_s: int
+    oldest_received_at: datetime | None
+    age_s: int | None
+    is_broken: bool
+    late: list[Row]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Bytes held and growth. `days_left` None: unknown disk, or nothing grows."""
+
+    archive_bytes: int
+    lake_bytes: int
+    postgres_bytes: int
+    archive_bytes_per_day: int
+    disk_free_bytes: int | None
+    days_left: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything `logbox status` shows; its fields are the keys of `--json`.
+
+    `overdue` says in sentences what makes `--strict` fail.
+    """
+
+    at: datetime
+    overdue: list[str]
+    paused_at: datetime | None
+    paused_by: str | None
+    sensor: Sensor
+    backlog: Row
+    freshness: Freshness
+    states: list[Row]
+    refused: list[Row]
+    stale: list[Row]
+    drifts: list[Row]
+    batches: list[Row]
+    storage: Storage
+    clients: list[Row]
+
+
+def status(site: Site, *, disk: Path | None = None) -> Status:
+    """Look at everything once. `disk`: a folder on the disk that holds all data, when one does."""
+    now, settings = site.now(), site.settings
+    with site.transaction() as cursor:
+        paused_at, paused_by, last_tick_at = catalog_batches.paused(cursor)
+        unfinished = catalog_status.unfinished(cursor)
+        late = catalog_status.late(cursor, now, settings.freshness_promise_s)
+        backlog = catalog_status.backlog(cursor)
+        states = catalog_status.states(cursor)
+        refused = catalog_status.open_refusals(cursor)
+        stale = catalog_status.stale(cursor, now, settings.stale_after_s)
+        drifts = catalog_status.open_drifts(cursor)
+        batches = catalog_status.batches(cursor, MOST_BATCHES)
+        clients = catalog_status.clients(cursor)
+        grown = catalog_status.growth(cursor, now)
+    is_overdue = last_tick_at is None or now - last_tick_at > SENSOR_OVERDUE
+    sensor = Sensor(last_tick_at, is_overdue and paused_at is None)
+    freshness = _freshness(
+        unfinished["oldest_received_at"], late, settings.freshness_promise_s, now
+    )
+    for client in clients:
+        client["is_silent"] = _is_silent(client, timedelta(seconds=settings.silent_after_s), now)
+    return Status(
+        at=now,
+        overdue=_overdue(sensor, freshness, clients, now),
+        paused_at=paused_at,
+        paused_by=paused_by,
+        sensor=sensor,
+        backlog={**backlog, **unfinished},
+        freshness=freshness,
+        states=states,
+        refused=refused,
+        stale=stale,
+        drifts=drifts,
+        batches=batches,
+        storage=_storage(grown, shutil.disk_usage(disk).free if disk else None),
+        clients=clients,
+    )
+
+
+def _freshness(
+    oldest: datetime | None, late: list[Row], promise_s: int, now: datetime
+) -> Freshness:
+    age_s = None if oldest is None else max(0, int((now - oldest).total_seconds()))
+    return Freshness(promise_s, oldest, age_s, bool(late), late)
+
+
+def _is_silent(client: Row, silent_after: timedelta, now: datetime) -> bool:
+    last_heard_at = client["last_received_at"] or client["created_at"]
+    return client["revoked_at"] is None and now - last_heard_at > silent_after
+
+
+def _overdue(sensor: Sensor, freshness: Freshness, clients: list[Row], now: datetime) -> list[str]:
+    found = []
+    if sensor.is_overdue:
+        last = (
+            "never looked at landing"
+            if sensor.last_tick_at is None
+            else f"last looked at landing {now - sensor.last_tick_at} ago"
+        )
+        found.append(
+            f"the landing sensor has {last}, expected within {SENSOR_OVERDUE}; "
+            "next: see that Dagster's daemon runs (`logbox up`)"
+        )
+    if freshness.is_broken:
+        files = sum(row["files"] for row in freshness.late)
+        found.append(
+            f"{files} log(s) are later than the {freshness.promise_s} s of "
+            f"LOGBOX_FRESHNESS_PROMISE_S, the oldest {freshness.age_s} s; "
+            "next: see the batches' last_error"
+        )
+    for client in clients:
+        if client["is_silent"]:
+            heard = client["last_received_at"]
+            found.append(
+                f"client {client['client']} is silent: "
+                + ("nothing ever came" if heard is None else f"last log {heard:%Y-%m-%d %H:%M} UTC")
+                + f"; next: look at its drones, or `logbox client revoke {client['client']}`"
+            )
+    return found
+
+
+def _storage(grown: Row, disk_free_bytes: int | None) -> Storage:
+    """Lake and Postgres are taken to grow in the proportion they have to the archive now."""
+    archive_bytes, per_day = grown["archive_bytes"], grown["archive_bytes_per_day"]
+    days_left = None
+    if disk_free_bytes is not None and archive_bytes and per_day:
+        held = archive_bytes + grown["lake_bytes"] + grown["postgres_bytes"]
+        days_left = round(disk_free_bytes / (per_day * held / archive_bytes), 1)
+    return Storage(
+        archive_bytes,
+        grown["lake_bytes"],
+        grown["postgres_bytes"],
+        per_day,
+        disk_free_bytes,
+        days_left,
+    )

@@ -1,0 +1,88 @@
+"""A run that is killed between any two effects costs time and nothing else."""
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logbox_pipeline.core.batching import RunSeen, RunState
+from logbox_pipeline.steps.site import Site
+from logbox_pipeline_tests import journey
+from logbox_pipeline_tests.run_batch import start_run
+
+SOURCE = Path(__file__).parents[2] / "logbox_pipeline" / "steps"
+FAILPOINTS = [
+    "after_quarantine_put",
+    "after_verified",
+    "after_objects_reserved",
+    "after_archive_put",
+    "after_archived",
+    "after_intake",
+    "after_ownership",
+    "after_parse",
+    "after_tables",
+    "after_planned",
+    "after_parquet_put",
+    "before_commit",
+    "after_commit",
+    "after_outcome",
+    "after_leaving",
+    "after_left",
+]
+SETTLED_BY_SENSOR = {"after_commit", "after_outcome", "after_leaving", "after_left"}
+GOOD = journey.jsonl("armed", "disarmed")
+
+
+def fly(site: Site) -> None:
+    """One log of each kind."""
+    journey.upload(site, "landing/acme/d1/a.jsonl", GOOD)
+    journey.upload(site, "landing/acme/d1/again.jsonl", GOOD)
+    journey.upload(site, "landing/acme/d1/b.ulg", journey.ulog({"fix": ["x", "y"]}))
+    journey.upload(site, "landing/acme/d1/bad.jsonl", journey.jsonl("cut"), sha256="0" * 64)
+    journey.upload(site, "landing/beta/d2/what.bin", b"\x01\x02 nobody knows this format")
+
+
+def test_every_failpoint_of_the_code_is_tried() -> None:
+    used = {
+        name
+        for path in SOURCE.glob("*.py")
+        for name in re.findall(r'site\.reach\("(\w+)"\)', path.read_text())
+    }
+    assert used == set(FAILPOINTS)
+
+
+@pytest.fixture(scope="module")
+def clean() -> dict[str, Any]:
+    """A clean run's snapshot, filled by the first test of this process that needs it."""
+    return {}
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+def test_killed_run_ends_as_a_clean_one(
+    site: Site, make_site: Any, clean: dict[str, Any], failpoint: str
+) -> None:
+    if not clean:
+        with make_site() as other:
+            fly(other)
+            journey.ingest_all(other)
+            clean.update(journey.snapshot(other))
+    fly(site)
+    (batch,) = journey.tick(site).offered
+
+    doomed = site.settings.model_copy(update={"failpoint": failpoint})
+    run = start_run(doomed, batch.run_key, "doomed")
+    run.join(60)
+
+    assert run.exitcode == -signal.SIGKILL
+    # A minute without a sign of life passes.
+    journey.change(site, "update logbox.batches set heartbeat_at = heartbeat_at - interval '2 min'")
+    seen = journey.tick(site, {batch.run_key: RunSeen(RunState.ENDED)})
+    if failpoint in SETTLED_BY_SENSOR:
+        assert (seen.died, seen.settled, seen.offered) == ((), 1, ())
+    else:
+        assert [died.batch_id for died, _ in seen.died] == [batch.batch_id]
+        assert [again.attempt for again in seen.offered] == [2]
+        journey.ingest_all(site)
+    assert journey.snapshot(site) == clean

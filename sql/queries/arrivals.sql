@@ -1,0 +1,9 @@
+-- What arrived in the last seven days, and what became of it.
+select d.received_on, d.client, d.state, l.state as log_state,
+    coalesce(d.reason, l.reason) as reason, count(*) as files,
+    pg_size_pretty(sum(d.size_bytes)) as size
+from logbox.deliveries d
+left join logbox.logs l using (delivery_id)
+where d.received_on >= current_date - 7
+group by 1, 2, 3, 4, 5
+order by 1 desc, 2, 3, 4, 5;
