@@ -39,7 +39,9 @@ def findings(text: str | None = None) -> Iterator[str]:
     text = (ROOT / "docker-compose.yml").read_text() if text is None else text
     compose = yaml.safe_load(text)
     schema = json.loads(SCHEMA.read_text())
-    broken = sorted(Draft202012Validator(schema).iter_errors(compose), key=lambda one: one.json_path)
+    broken = sorted(
+        Draft202012Validator(schema).iter_errors(compose), key=lambda one: one.json_path
+    )
     yield from (f"{one.json_path}: {one.message}" for one in broken)
     if broken:
         return
@@ -53,7 +55,9 @@ def findings(text: str | None = None) -> Iterator[str]:
 
 
 def _of_service(
-    service: Mapping[str, Any], services: Mapping[str, Mapping[str, Any]], compose: Mapping[str, Any]
+    service: Mapping[str, Any],
+    services: Mapping[str, Mapping[str, Any]],
+    compose: Mapping[str, Any],
 ) -> Iterator[str]:
     if not _PINNED.fullmatch(service.get("image", "")):
         yield f"image {service.get('image')!r} is not pinned to a version"

@@ -117,16 +117,16 @@ def open_batches(cursor: Any) -> list[OpenBatch]:
     return [OpenBatch(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
 
 
-def unfinished_of_day(cursor: Any, day: date) -> list[OpenBatch]:
+def unfinished_of_days(cursor: Any, since: date, until: date) -> list[OpenBatch]:
     cursor.execute(
         """
         select batch_id, attempt, received_on, state, run_id, created_at,
             not_before, heartbeat_at, started_at
         from logbox.batches
-        where received_on = %s and state in ('open', 'running', 'failed')
+        where received_on between %s and %s and state in ('open', 'running')
         order by created_at, batch_id
         """,
-        (day,),
+        (since, until),
     )
     return [OpenBatch(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
 

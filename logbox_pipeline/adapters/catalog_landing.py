@@ -1,7 +1,8 @@
 """The catalog's record of landing: which deliveries exist, which are new, which wait."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,14 @@ from logbox_pipeline.core.ports import ListedObject
 
 Standing = tuple[str, str, str | None, str | None]
 """(delivery_id, landing_key, version_id, sidecar_version_id)."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """How much was new."""
+
+    files: int
+    size_bytes: int
 
 
 def client_names(cursor: Any) -> list[str]:
@@ -29,13 +38,13 @@ def record_arrivals(
     clients: frozenset[str],
     listed_at: datetime,
     now: datetime,
-) -> int:
-    """Write a delivery for each listed object that has none. Returns how many were new.
+) -> dict[date, Arrived]:
+    """Write a delivery for each listed object that has none. Returns what was new, by day.
 
     An object equal to one that had left landing before `listed_at` is a delivery of its own.
     """
     if not listed:
-        return 0
+        return {}
     cursor.execute(
         """
         with listed as (
@@ -67,7 +76,7 @@ def record_arrivals(
         for place, earlier in cursor.fetchall()
     ]
     if not rows:
-        return 0
+        return {}
     inserted = execute_values(
         cursor,
         """
@@ -77,14 +86,18 @@ def record_arrivals(
         )
         values %s
         on conflict do nothing
-        returning client, vehicle, received_at
+        returning client, vehicle, received_at, received_on, size_bytes
         """,
         rows,
         page_size=2_000,
         fetch=True,
     )
-    _touch_vehicles(cursor, inserted)
-    return len(inserted)
+    _touch_vehicles(cursor, [row[:3] for row in inserted])
+    arrived: dict[date, Arrived] = {}
+    for *_, received_on, size_bytes in inserted:
+        before = arrived.get(received_on, Arrived(0, 0))
+        arrived[received_on] = Arrived(before.files + 1, before.size_bytes + size_bytes)
+    return arrived
 
 
 def _delivery_row(
@@ -139,7 +152,15 @@ def release_by_sidecars(cursor: Any, bucket: str, sidecars: Iterable[str]) -> in
         set state = 'received', reason = null, detail = null, batch_id = null, waiting_until = null
         where bucket = %s
             and landing_key = any(%s)
-            and (state = 'waiting' or (state = 'quarantined' and reason = 'undeclared'))
+            and (
+                state = 'waiting'
+                or (
+                    state = 'quarantined'
+                    and reason = 'undeclared'
+                    -- Not while its landing copy is being deleted: what would be read then?
+                    and (left_landing_at is not null or quarantine_key is null)
+                )
+            )
         """,
         (bucket, waited_for),
     )

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.markup import escape
 
 from logbox_pipeline.adapters import catalog_batches, catalog_retry
 from logbox_pipeline.adapters.catalog_retry import Choice, RefusedFile
@@ -155,11 +154,9 @@ def show(
         print_json([_json(one) for one in found])
         return
     for one in found:
-        print_table(
-            f"Delivery {one.delivery_id}",
-            [{"field": name, "value": value} for name, value in _json(one).items()],
-            ("field", "value"),
-        )
+        for name, value in _json(one).items():
+            if value is not None:
+                print_line(f"{name:<17} {value}")
         say(f"next: {_next(one)}")
 
 
@@ -209,8 +206,17 @@ def checked_site() -> Site:
 
 
 def plain(text: str) -> str:
-    """One line that cannot move the cursor, whoever wrote it; `escape` it where markup is read."""
+    """One line that cannot move the cursor, whoever wrote it."""
     return printable(text).replace("\n", "�")
+
+
+def print_line(text: str) -> None:
+    """One line on stdout, never folded: its ids, keys and digests are there to be copied."""
+    stdout.print(plain(text), markup=False, emoji=False)
+
+
+def print_time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else " " * 19
 
 
 def _show_status(found: Status) -> None:
@@ -251,46 +257,49 @@ def _show_status(found: Status) -> None:
         (
             "Refused or unread, open: `logbox quarantine list`",
             found.refused,
-            ("client", "state", "reason", "files", "first_seen_at", "last_seen_at"),
+            ("client", "reason", "state", "files", "last_seen_at"),
         ),
         (
             "Long in landing",
             found.stale,
             ("client", "state", "files", "oldest_received_at"),
         ),
-        ("Drift", found.drifts, ("kind", "place", "subject", "expected", "found", "first_seen_at")),
-        (
-            "Batches",
-            [{**row, "backs_off_until": row["not_before"]} for row in found.batches],
-            (
-                "batch_id",
-                "state",
-                "attempt",
-                "files",
-                "heartbeat_at",
-                "backs_off_until",
-                "last_error",
-            ),
-        ),
         (
             "Clients",
-            found.clients,
-            (
-                "client",
-                "deliveries",
-                "last_received_at",
-                "last_loaded_at",
-                "is_silent",
-                "revoked_at",
-            ),
+            [
+                {
+                    **row,
+                    "files": row["deliveries"],
+                    "silent": "revoked" if row["revoked_at"] else row["is_silent"],
+                }
+                for row in found.clients
+            ],
+            ("client", "files", "last_received_at", "last_loaded_at", "silent"),
         ),
     ):
         if rows:
             print_table(title, rows, columns)
+    for row in found.batches:
+        _line("batch", _batch(row))
+    for row in found.drifts:
+        _line(
+            "drift",
+            f"{row['kind']} in {row['place']} since {print_time(row['first_seen_at'])}: "
+            f"{row['subject']}: expected {row['expected']}, found {row['found']}",
+        )
+
+
+def _batch(row: dict[str, Any]) -> str:
+    said = f"{row['batch_id']} {row['state']}, attempt {row['attempt']}, {row['files']:,} files"
+    if row["not_before"] is not None:
+        said += f", backs off until {print_time(row['not_before'])} UTC"
+    if row["last_error"] is not None:
+        said += f"; the last attempt ended: {row['last_error']}"
+    return said
 
 
 def _line(name: str, value: str) -> None:
-    stdout.print(f"[bold]{name:<10}[/bold] {escape(plain(value))}")
+    print_line(f"{name:<10} {value}")
 
 
 def _show_changed(files: Sequence[RefusedFile], done: str, *, as_json: bool, dry_run: bool) -> None:
@@ -325,14 +334,14 @@ def _show_decided(done: Decided, verb: str, *, as_json: bool, dry_run: bool) -> 
 
 
 def _show_files(title: str, files: Sequence[RefusedFile]) -> None:
-    print_table(
-        title,
-        [
-            {**_json(one), "is_open": one.acknowledged_at is None, "key": one.landing_key}
-            for one in files
-        ],
-        ("seen_at", "client", "state", "reason", "key", "delivery_id", "is_open", "detail"),
-    )
+    print_line(f"{title}:")
+    for one in files:
+        seen = "" if one.acknowledged_at is None else ", acknowledged"
+        print_line("")
+        print_line(f"{one.delivery_id}  {print_time(one.seen_at)}  {one.state} {one.reason}{seen}")
+        print_line(f"  {one.client}  {one.landing_key}")
+        if one.detail:
+            print_line(f"  {one.detail}")
 
 
 def _json(one: RefusedFile) -> dict[str, Any]:

@@ -5,14 +5,13 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.markup import escape
 
-from logbox_pipeline.cli.operate import checked_site, plain
-from logbox_pipeline.cli.say import print_json, print_table, say
+from logbox_pipeline.cli.operate import checked_site, plain, print_line, print_time
+from logbox_pipeline.cli.say import print_json, say
 from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.core.keys import extension
 from logbox_pipeline.steps import trace as steps
@@ -74,23 +73,21 @@ def get(
 def _show(found: steps.Trace) -> None:
     for one in found.deliveries:
         reason = f" ({one.reason})" if one.reason else ""
-        print_table(
-            escape(plain(f"{one.landing_key}: {one.state}{reason}")),
-            [asdict(hop) for hop in one.hops],
-            ("at", "hop", "detail"),
-        )
+        print_line(f"{one.landing_key}: {one.state}{reason}")
+        for hop in one.hops:
+            print_line(f"  {print_time(hop.at)}  {hop.hop:<12}  {hop.detail}".rstrip())
     if found.matches > len(found.deliveries):
         say(
             f"{len(found.deliveries)} newest of {found.matches} deliveries; "
             "--client or a whole key narrows it"
         )
     if found.standing:
-        rows: list[dict[str, Any]] = [asdict(one) for one in found.standing]
-        print_table(
-            "In landing, not yet seen by the sensor",
-            rows,
-            ("received_at", "landing_key", "size_bytes"),
-        )
+        print_line("in landing, not yet seen by the sensor:")
+        for standing in found.standing:
+            print_line(
+                f"  {print_time(standing.received_at)}  {standing.landing_key}  "
+                f"{standing.size_bytes:,} bytes"
+            )
         last = found.last_tick_at
         say(
             "the sensor looks every 10 s; it last looked "

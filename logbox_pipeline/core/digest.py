@@ -53,6 +53,19 @@ def composite_checksum(chunks: Iterable[bytes], part_bytes: int) -> str:
     return f"{base64.b64encode(outer.digest()).decode()}-{parts}"
 
 
+_USUAL_PARTS_MIB = (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024)
+"""Of the AWS SDKs and CLI, rclone, s3cmd, s5cmd and MinIO's client: defaults and round numbers."""
+
+
+def likely_part_sizes(size_bytes: int, parts: int) -> list[int]:
+    """Usual part sizes in bytes by which so many bytes make so many parts."""
+    return [
+        mib * 1024**2
+        for mib in _USUAL_PARTS_MIB
+        if parts == max(1, -(-size_bytes // (mib * 1024**2)))
+    ]
+
+
 def _parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
     inner, filled = hashlib.sha256(), 0
     for chunk in chunks:

@@ -8,38 +8,39 @@ from collections.abc import Iterator
 import dagster as dg
 
 from logbox_pipeline.core.errors import LogboxError
-from logbox_pipeline.defs.partitions import received_on
+from logbox_pipeline.defs.columns import columns_of, event_columns
+from logbox_pipeline.defs.partitions import days_of, received_on
 from logbox_pipeline.defs.report import report
 from logbox_pipeline.defs.resources import SiteResource
-from logbox_pipeline.steps.ingest import ingest_day, ingest_offered
+from logbox_pipeline.steps.ingest import ingest_days, ingest_offered
 
 BATCH_TAG = "logbox/batch_id"
 RUN_KEY_TAG = "dagster/run_key"
 OWNERS = ["team:logbox"]
 
 
-def _spec(key: str, after: str, kinds: set[str], description: str) -> dg.AssetSpec:
+def _spec(
+    key: str, after: str | None, kinds: set[str], columns: dg.TableSchema, description: str
+) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
-        deps=[after],
+        deps=[after] if after else [],
         description=description,
         group_name="ingest",
         owners=OWNERS,
         kinds=kinds,
         partitions_def=received_on,
+        metadata={"dagster/column_schema": columns},
     )
 
 
-received_logs = dg.AssetSpec(
+received_logs = _spec(
     "received_logs",
-    description=(
-        "Objects that drones uploaded to `landing/<client>/...`. Written by the drones, seen by "
-        "`landing_sensor`; each becomes one row of `logbox.deliveries`."
-    ),
-    group_name="ingest",
-    owners=OWNERS,
-    kinds={"s3"},
-    partitions_def=received_on,
+    None,
+    {"s3"},
+    columns_of("deliveries"),
+    "Objects that drones uploaded to `landing/<client>/...`. Written by the drones, seen by "
+    "`landing_sensor`; each becomes one row of `logbox.deliveries`.",
 )
 
 SPECS = [
@@ -47,6 +48,7 @@ SPECS = [
         "verified_logs",
         "received_logs",
         {"s3", "postgres"},
+        columns_of("deliveries"),
         "Every object is read once and its SHA-256 compared with the one its drone declared. "
         "Bytes that cannot be trusted are copied to `quarantine/` with a reason; nothing is lost.",
     ),
@@ -54,6 +56,7 @@ SPECS = [
         "archived_logs",
         "verified_logs",
         {"s3"},
+        columns_of("objects"),
         "The original bytes, once each, at `archive/<client>/<aa>/<sha256>`, proven by the "
         "store's own checksum; then the intake manifest. Only after this may landing be cleared.",
     ),
@@ -61,6 +64,7 @@ SPECS = [
         "parsed_logs",
         "archived_logs",
         {"python", "arrow", "parquet"},
+        event_columns(),
         "Logs turned into tables by their content's format, as Parquet below `lake/<table>/`. "
         "What no parser reads is kept and listed as `unparsed`.",
     ),
@@ -68,6 +72,7 @@ SPECS = [
         "loaded_logs",
         "parsed_logs",
         {"postgres"},
+        columns_of("log_events"),
         "The same rows in Postgres (`logbox.log_events`, `telemetry.*`), committed in one "
         "transaction with the states and the Parquet files they agree with.",
     ),
@@ -81,10 +86,10 @@ def ingest_batch(
     """One batch when the sensor asked for it; the whole unfinished day when a person did."""
     opened = site.open()
     if context.run.tags.get(BATCH_TAG):
-        steps = ingest_offered(opened, context.run.tags[RUN_KEY_TAG], context.run_id)
+        steps = ingest_offered(opened, context.run.tags[RUN_KEY_TAG], context.run.run_id)
     else:
-        day = context.partition_time_window.start.date()
-        steps = ingest_day(opened, day, context.run_id)
+        since, until = days_of(context.partition_time_window.start.date())
+        steps = ingest_days(opened, since, until, context.run.run_id)
     try:
         for step in steps:
             yield report(step)

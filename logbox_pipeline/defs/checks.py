@@ -2,6 +2,7 @@
 released or acknowledged. Bad files warn; only broken machinery is an error."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ def _result(found: Judgement) -> dg.AssetCheckResult:
                 for row in found.rows
             ]
         )
-        metadata["next"] = dg.MetadataValue.md(f"`{found.next_command}`")
+        metadata["next"] = dg.MetadataValue.text(found.next_command)
     return dg.AssetCheckResult(
         asset_key=found.asset,
         check_name=found.check,
@@ -31,6 +32,8 @@ def _result(found: Judgement) -> dg.AssetCheckResult:
 
 
 def _cell(value: object) -> str | int | float | bool | None:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -6,7 +6,6 @@ import dagster as dg
 
 from logbox_pipeline.defs.assets import SPECS
 from logbox_pipeline.defs.checks import catalog_checks, row_count_check
-from logbox_pipeline.defs.partitions import received_on
 from logbox_pipeline.settings import load_settings
 
 PURGE_AT_ONCE = 1_000
@@ -14,7 +13,6 @@ PURGE_AT_ONCE = 1_000
 ingest_job = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets(*(spec.key for spec in SPECS)),
-    partitions_def=received_on,
     executor_def=dg.in_process_executor,
     description="One batch of one day: verify, archive, parse, load.",
 )

@@ -10,9 +10,11 @@ def report(step: StepReport) -> dg.MaterializeResult[None]:
     metadata: dict[str, dg.MetadataValue] = {
         name: dg.MetadataValue.int(value) for name, value in step.counts.items()
     }
-    metadata["seconds"] = dg.MetadataValue.float(round(step.seconds, 3))
+    metadata["seconds"] = dg.MetadataValue.float(round(float(step.seconds), 3))
+    # Of the asset's own table: deliveries, objects, rows.
+    row_count = step.counts.get("rows", next(iter(step.counts.values()), 0))
+    metadata["dagster/row_count"] = dg.MetadataValue.int(row_count)
     if "rows" in step.counts:
-        metadata["dagster/row_count"] = dg.MetadataValue.int(step.counts["rows"])
         rate = step.counts["rows"] / step.seconds if step.seconds else 0.0
         metadata["rows_per_s"] = dg.MetadataValue.float(round(rate, 1))
     if step.tables:

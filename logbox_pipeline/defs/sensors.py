@@ -10,6 +10,7 @@ from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.defs.assets import BATCH_TAG, RUN_KEY_TAG
 from logbox_pipeline.defs.jobs import ingest_job
+from logbox_pipeline.defs.partitions import partition_of
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.settings import load_settings
 from logbox_pipeline.steps.alert import alert_of_failure
@@ -40,10 +41,23 @@ def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> d
         run_requests=[
             dg.RunRequest(
                 run_key=batch.run_key,
-                partition_key=batch.received_on.isoformat(),
+                partition_key=partition_of(batch.received_on),
                 tags={BATCH_TAG: str(batch.batch_id)},
             )
             for batch in tick.offered
+        ],
+        asset_events=[
+            dg.AssetMaterialization(
+                "received_logs",
+                description="seen in landing",
+                partition=partition_of(day),
+                metadata={
+                    "dagster/row_count": arrived.files,
+                    "received_files": arrived.files,
+                    "received_bytes": arrived.size_bytes,
+                },
+            )
+            for day, arrived in sorted(tick.arrived.items())
         ],
         skip_reason=_skip_reason(tick) if not tick.offered else None,
         cursor=json.dumps(tick.hint),

@@ -22,6 +22,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -601,6 +602,8 @@ async def refuse(request: Request, refusal: Refusal, send: Send) -> None:
         (b"content-type", b"application/xml"),
         (b"content-length", str(len(body)).encode()),
         (b"x-amz-request-id", request.request_id.encode()),
+        # A drone whose clock is off takes its time from here.
+        (b"date", formatdate(usegmt=True).encode()),
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

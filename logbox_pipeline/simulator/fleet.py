@@ -16,13 +16,13 @@ from pathlib import Path
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.digest import log_id
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS
 from logbox_pipeline.drone.digest import digest_file
-from logbox_pipeline.drone.uploader import Target, Uploader
+from logbox_pipeline.drone.uploader import Target, Uploader, UploadError
 from logbox_pipeline.simulator.jsonl_writer import JsonlLedger, write_jsonl
 from logbox_pipeline.simulator.ulog_writer import UlogLedger, write_ulog
 
@@ -269,6 +269,8 @@ def _put_plainly(upload: Upload, target: Target) -> str | None:
             )
     except ClientError as refused:
         return str(refused.response["Error"]["Code"])
+    except BotoCoreError as wrong:
+        raise UploadError(f"{upload.path}: {wrong}") from None
     return None
 
 

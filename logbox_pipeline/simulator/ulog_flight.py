@@ -77,8 +77,8 @@ def fill(
         elif name in _KNOWN:
             values = _KNOWN[name](flight, noise)
             # GPS receivers speak in 1e-7 degrees and millimetres.
-            scale = {"lat": 1e7, "lon": 1e7, "alt": 1e3}[name] if type_name == "int32_t" else 1
-            rows[name] = values * scale if scale != 1 else values
+            scale = {"lat": 1e7, "lon": 1e7, "alt": 1e3}[name] if type_name == "int32_t" else 1.0
+            rows[name] = np.multiply(values, scale) if scale != 1.0 else values
         elif name == "timestamp_sample":
             rows[name] = times - 250
         elif name == "time_utc_usec":

@@ -46,6 +46,12 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
     except Exception as error:
         _record(site, held, error, is_transient=_is_machines(error) or not _stores_answer(site))
         raise
+    except BaseException:
+        # Stopped by a person or a shutdown: nobody's fault, so it is offered again uncounted.
+        with suppress(LogboxError), site.transaction() as cursor:
+            catalog.fence(cursor, held)
+            catalog.renew(cursor, held.batch_id, held.attempt)
+        raise
     finally:
         over.set()
         heart.join()
@@ -64,7 +70,7 @@ def _record(site: Site, held: Claim, error: Exception, *, is_transient: bool) ->
     patiently = Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_delay(_RECORDING_S),
-        wait=wait_exponential_jitter(initial=0.5, max=10),
+        wait=wait_exponential_jitter(multiplier=0.5, max=10),
         reraise=True,
     )
     with suppress(FenceLost, TransientError):

@@ -121,15 +121,17 @@ def ingest_offered(site: Site, run_key: str, run_id: str) -> Iterator[StepReport
     yield from ingest(site, claim(site, UUID(batch_id), int(number), run_id))
 
 
-def ingest_day(site: Site, day: date, run_id: str) -> Iterator[StepReport]:
-    """Make sure that everything received on a day is done; what is loaded stays untouched.
+def ingest_days(site: Site, since: date, until: date, run_id: str) -> Iterator[StepReport]:
+    """Make sure that all that was received on these days is done; what is loaded stays as it is.
 
     Batches that another run works on are left to it.
     """
     with site.transaction() as cursor:
         limits = site.settings
         waiting = [
-            one for one in catalog_landing.candidates(cursor, 100_000) if one.received_on == day
+            one
+            for one in catalog_landing.candidates(cursor, 100_000)
+            if since <= one.received_on <= until
         ]
         formed = form(
             waiting,
@@ -138,7 +140,7 @@ def ingest_day(site: Site, day: date, run_id: str) -> Iterator[StepReport]:
             now=site.now(),
         )
         catalog_batches.insert_batches(cursor, formed, site.now())
-        unfinished = catalog_batches.unfinished_of_day(cursor, day)
+        unfinished = catalog_batches.unfinished_of_days(cursor, since, until)
     reports: list[StepReport] = []
     failure: LogboxError | None = None
     for batch in unfinished:
@@ -164,7 +166,7 @@ def merge(reports: Iterable[StepReport]) -> Iterator[StepReport]:
             tables.update(one.tables)
         yield StepReport(
             asset,
-            sum(one.seconds for one in same),
+            sum((one.seconds for one in same), 0.0),
             dict(counts),
             tuple(refused for one in same for refused in one.refused)[:SAMPLE],
             dict(tables),

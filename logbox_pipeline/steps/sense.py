@@ -7,10 +7,11 @@ stands in the catalog; the hint it is given only says where to go on listing.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from logbox_pipeline.adapters import catalog_batches, catalog_landing
 from logbox_pipeline.adapters.catalog_batches import OpenBatch
+from logbox_pipeline.adapters.catalog_landing import Arrived
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import (
     AfterFailure,
@@ -37,7 +38,7 @@ found then are not the batch's fault."""
 class Tick:
     """What one look at landing found and did. `hint` goes back into the next tick."""
 
-    new: int
+    arrived: dict[date, Arrived]
     listed: int
     formed: int
     offered: tuple[OpenBatch, ...]
@@ -46,6 +47,10 @@ class Tick:
     swept: int
     paused_by: str | None
     hint: dict[str, str]
+
+    @property
+    def new(self) -> int:
+        return sum(day.files for day in self.arrived.values())
 
 
 def sense(
@@ -64,7 +69,7 @@ def sense(
     had_outage = last_tick_at is not None and now - last_tick_at > _OUTAGE_GAP
     died = _bury_the_dead(site, run_states, had_outage=had_outage)
     with site.transaction() as cursor:
-        new = catalog_landing.record_arrivals(
+        arrived = catalog_landing.record_arrivals(
             cursor, site.landing.bucket, listed, clients=clients, listed_at=listed_at, now=now
         )
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
@@ -83,7 +88,7 @@ def sense(
     settled = _settle_orphans(site, now)
     swept = sweep_landing(site) + sweep_lake(site)
     return Tick(
-        new,
+        arrived,
         len(listed),
         len(formed),
         tuple(offered),

@@ -8,7 +8,7 @@ from psycopg2 import sql
 
 from logbox_pipeline.adapters import postgres
 from logbox_pipeline.adapters.s3 import S3Bucket
-from logbox_pipeline.core.errors import SettingError
+from logbox_pipeline.core.errors import SettingError, StoreRefused, TransientError
 from logbox_pipeline.settings import Settings, required
 from logbox_pipeline.steps.migrations import require_migrated, run_dbmate, sql_folder
 from logbox_pipeline.steps.site import Site
@@ -38,11 +38,17 @@ def set_up(site: Site, say: Callable[[str], None]) -> None:
 
 
 def check(site: Site) -> None:
-    """See that everything setup makes is there. Raises SettingError with the first that is not."""
-    with site.transaction() as cursor:
-        require_migrated(cursor)
-    for bucket, setting, is_versioned in _buckets(site):
-        state = bucket.versioning()
+    """See that everything setup makes is there and reachable with these settings.
+
+    Raises SettingError with the first thing that is not.
+    """
+    try:
+        with site.transaction() as cursor:
+            require_migrated(cursor)
+        states = [(*one, one[0].versioning()) for one in _buckets(site)]
+    except (TransientError, StoreRefused) as error:
+        raise SettingError(error.message, hint=error.hint) from error
+    for bucket, setting, is_versioned, state in states:
         if state is None:
             raise SettingError(
                 f"bucket {bucket.bucket} of {setting} does not exist",

@@ -127,10 +127,10 @@ def _overdue(sensor: Sensor, freshness: Freshness, clients: list[Row], now: date
         last = (
             "never looked at landing"
             if sensor.last_tick_at is None
-            else f"last looked at landing {now - sensor.last_tick_at} ago"
+            else f"not looked at landing for {int((now - sensor.last_tick_at).total_seconds())} s"
         )
         found.append(
-            f"the landing sensor has {last}, expected within {SENSOR_OVERDUE}; "
+            f"the landing sensor has {last}, expected every {SENSOR_OVERDUE.seconds} s or sooner; "
             "next: see that Dagster's daemon runs (`logbox up`)"
         )
     if freshness.is_broken:

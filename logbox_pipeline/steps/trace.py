@@ -133,9 +133,7 @@ def trace(site: Site, what: str, client: str | None = None) -> Trace:
         told = catalog_trace.deliveries(cursor, found, MOST)
         logs = catalog_trace.logs(cursor, [row["delivery_id"] for row in told])
         vehicles = _vehicles(question)
-        heard = (
-            [] if found or standing else catalog_trace.last_heard(cursor, vehicles, client, MOST)
-        )
+        heard = [] if found or standing else _last_heard(cursor, question, vehicles, client)
     return Trace(
         what,
         bool(found or standing),
@@ -209,17 +207,24 @@ def _declares(site: Site, key: str, digest: str) -> bool:
 
 
 def _vehicles(question: Question) -> list[str]:
-    """Vehicles that the question may be about: named outright, or a folder in the key."""
+    """Vehicles that the question is about: named outright, or a folder in the key."""
     if question.vehicle is not None:
         return [question.vehicle]
     parsed = keys.parse_landing_key(question.key)
     if isinstance(parsed, keys.LandingKey):
         return [parsed.vehicle] if parsed.vehicle else []
-    if question.id is not None or question.digest is not None:
-        return []
-    segments = keys.to_text(question.key).split("/")
-    # `vehicle`, `vehicle/name` or `client/vehicle/name`.
-    return sorted(set(segments[:1] if len(segments) < 3 else segments[:2]))
+    # `vehicle/name` or `client/vehicle/name`.
+    *folders, _ = keys.to_text(question.key).split("/")
+    return sorted(set(folders[:2]))
+
+
+def _last_heard(
+    cursor: Any, question: Question, vehicles: list[str], client: str | None
+) -> list[Row]:
+    # A bare word may be the vehicle's own name.
+    asked = vehicles or [keys.to_text(question.key)]
+    heard = catalog_trace.last_heard(cursor, asked, client, MOST)
+    return heard or ([] if vehicles else catalog_trace.last_heard(cursor, [], client, MOST))
 
 
 def _tell(site: Site, row: Row, logs: list[Row]) -> Traced:

@@ -42,6 +42,13 @@ def test_composite_checksum_does_not_depend_on_how_bytes_come(
     assert digest.composite_checksum(chunks, part_bytes) == expected
 
 
+def test_part_size_is_guessed_from_bytes_and_parts() -> None:
+    mib = 1024**2
+    assert digest.likely_part_sizes(20 * mib, 4) == [5 * mib]
+    assert digest.likely_part_sizes(20 * mib + 1, 3) == [8 * mib, 10 * mib]
+    assert digest.likely_part_sizes(20 * mib, 7) == []
+
+
 def test_log_id_is_the_same_for_ever() -> None:
     assert str(digest.log_id("acme", "0" * 64)) == "caf68eff-ca5d-55e4-ab49-55677805bc2e"
 

@@ -49,7 +49,10 @@ def test_release_lets_a_mismatch_through_to_its_rows(site: Site) -> None:
     assert deliveries(site)["acme/d1/a.jsonl"] == ("archived", None)
     assert one(site, "select count(*) from logbox.log_events") == 20
     assert one(site, "select state from logbox.logs") == "loaded"
-    assert one(site, "select note from logbox.deliveries") == "cable was known bad"
+    # What was declared and found stays on record.
+    assert rows(site, "select note, verdict, declared_sha256 from logbox.deliveries") == [
+        ("cable was known bad", "mismatch", WRONG)
+    ]
 
 
 def test_release_twice_changes_nothing_the_second_time(site: Site) -> None:

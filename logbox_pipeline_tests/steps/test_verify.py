@@ -245,11 +245,7 @@ def test_multipart_upload_is_proven_by_its_part_checksums(site: Site, tmp_path: 
         ExtraArgs={"ChecksumAlgorithm": "SHA256"},
         Config=config,
     )
-    head = site.landing.head("landing/acme/d1/a.jsonl")
-    assert head is not None
     journey.ingest_all(site)
-    if head.checksum_sha256 is None:
-        pytest.fail("the store gives no checksum of multipart uploads")
     assert rows(site, "select state, declared_by from logbox.deliveries") == [
         ("archived", "checksum")
     ]
@@ -276,7 +272,7 @@ class Refused(Exception):
 def put_raw(site: Site, key: str | bytes, data: bytes) -> None:
     """A signed PUT whose path nobody tidies up on the way."""
     settings = site.settings
-    path = quote(key, safe="/") if isinstance(key, str) else quote(key, safe="/")
+    path = quote(key, safe="/")
     sha256 = hashlib.sha256(data).hexdigest()
     request = AWSRequest(
         "PUT",
