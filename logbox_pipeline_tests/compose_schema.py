@@ -49,6 +49,8 @@ def findings(text: str | None = None) -> Iterator[str]:
     for name, service in services.items():
         for finding in _of_service(service, services, compose):
             yield f"services.{name}: {finding}"
+        if service.get("ports") and name not in DOORS:
+            yield f"services.{name}: publishes a port, and only the proxy may"
     explained = set(re.findall(r"[A-Z0-9_]+(?==)", (ROOT / ".env.example").read_text()))
     for variable in sorted(set(_VARIABLE.findall(text)) - explained):
         yield f"{variable} is not explained in .env.example"
@@ -87,12 +89,6 @@ def _of_service(
         field = variable.removeprefix("LOGBOX_").lower()
         if variable.startswith("LOGBOX_") and field not in Settings.model_fields:
             yield f"sets {variable}, which is no setting"
-    if service.get("ports") and service not in _doors(services):
-        yield "publishes a port, and only the proxy may"
-
-
-def _doors(services: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [services[name] for name in DOORS if name in services]
 
 
 if __name__ == "__main__":

@@ -223,16 +223,15 @@ def test_queries_and_code_of_readme_run(
 
 def pretend_to_be_the_drone(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:
     settings = site.settings
-    key = {"KEY_ID": settings.s3_access_key_id, "KEY": settings.s3_secret_access_key}
     for name, value in {
         "LOGBOX_CLIENT": "acme",
-        "LOGBOX_CLIENT_ACCESS_KEY_ID": key["KEY_ID"],
-        "LOGBOX_CLIENT_SECRET_ACCESS_KEY": key["KEY"],
+        "LOGBOX_CLIENT_ACCESS_KEY_ID": settings.s3_access_key_id,
+        "LOGBOX_CLIENT_SECRET_ACCESS_KEY": settings.s3_secret_access_key,
         "LOGBOX_LANDING_BUCKET": settings.landing_bucket,
         "LOGBOX_S3_ENDPOINT": settings.s3_endpoint,
         "LOGBOX_S3_REGION": settings.s3_region,
-        "AWS_ACCESS_KEY_ID": key["KEY_ID"],
-        "AWS_SECRET_ACCESS_KEY": key["KEY"],
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_access_key,
         "AWS_ENDPOINT_URL_S3": settings.s3_endpoint,
     }.items():
         monkeypatch.setenv(name, value or "")

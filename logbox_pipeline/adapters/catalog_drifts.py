@@ -24,7 +24,20 @@ def record_drift(
         values (%s, %s, %s, %s, %s, %s, %s, %s)
         on conflict (drift_id) do update
         set last_seen_at = excluded.last_seen_at, expected = excluded.expected,
-            found = excluded.found, resolved_at = null
+            found = excluded.found, resolved_at = null, acknowledged_at = null
         """,
         (str(drift_id(kind, place, subject)), kind, place, subject, expected, found, now, now),
     )
+
+
+def acknowledge_drift(cursor: Any, drift: str, note: str, now: datetime) -> bool:
+    """A person has seen it; False when no open drift has that id."""
+    cursor.execute(
+        """
+        update logbox.drifts
+        set acknowledged_at = %s, note = %s
+        where drift_id::text = %s and resolved_at is null and acknowledged_at is null
+        """,
+        (now, note, drift),
+    )
+    return bool(cursor.rowcount == 1)

@@ -78,7 +78,7 @@ def open_drifts(cursor: Any) -> list[Row]:
     return _rows(
         cursor,
         """
-        select kind, place, subject, expected, found, first_seen_at, last_seen_at
+        select drift_id, kind, place, subject, expected, found, first_seen_at, last_seen_at
         from logbox.drifts
         where resolved_at is null and acknowledged_at is null
         order by first_seen_at

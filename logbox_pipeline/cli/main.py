@@ -10,6 +10,7 @@ from logbox_pipeline.cli.analysts import analyst_app
 from logbox_pipeline.cli.bench import bench
 from logbox_pipeline.cli.clients import client_app
 from logbox_pipeline.cli.demo import demo
+from logbox_pipeline.cli.drift import drift_app
 from logbox_pipeline.cli.migrate import migrate_app
 from logbox_pipeline.cli.operate import pause, quarantine_app, resume, retry, status
 from logbox_pipeline.cli.stack import db, down, setup, shell, up
@@ -62,3 +63,4 @@ app.add_typer(migrate_app, name="migrate")
 app.add_typer(client_app, name="client")
 app.add_typer(analyst_app, name="analyst")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(drift_app, name="drift")

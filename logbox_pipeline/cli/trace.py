@@ -111,7 +111,7 @@ def _say_never_seen(found: steps.Trace) -> None:
         vehicles = " or ".join(found.vehicles)
         say(plain(f"  nothing was ever heard of a vehicle {vehicles} either"))
     say(
-        "  next: look on the drone for the log and its receipt; `logbox client list` shows its keys"
+        "  next: look on the drone for the log; `logbox client list` shows its keys"
     )
 
 

@@ -59,7 +59,7 @@ def judge(site: Site) -> Iterator[Judgement]:
         f"{len(drifts)} drift(s) are open" if drifts else "No drift is open.",
         len(drifts),
         drifts[:100],
-        "logbox status --json",
+        "logbox drift list",
     )
     files = sum(row["files"] for row in late)
     yield Judgement(

@@ -1,7 +1,7 @@
 """After the commit: the outcome is written, landing is cleared of exactly what was read."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,7 +18,7 @@ from logbox_pipeline_tests.journey import jsonl, one, rows, upload
 
 
 def later(site: Site, **ago: float) -> Site:
-    return replace(site, now=lambda: Site.now() + timedelta(**ago))
+    return replace(site, now=lambda: datetime.now(UTC) + timedelta(**ago))
 
 
 def test_nothing_leaves_landing_before_the_commit(site: Site) -> None:

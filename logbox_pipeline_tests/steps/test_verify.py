@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -253,7 +253,7 @@ def test_multipart_upload_is_proven_by_its_part_checksums(site: Site, tmp_path: 
 
 def later(site: Site) -> Site:
     """The same site, six minutes on: past the grace of a sidecar."""
-    return replace(site, now=lambda: Site.now() + timedelta(minutes=6))
+    return replace(site, now=lambda: datetime.now(UTC) + timedelta(minutes=6))
 
 
 def sidecar(site: Site, data: bytes) -> None:
