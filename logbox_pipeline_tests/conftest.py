@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,10 +250,13 @@ def copied_database(cluster: Cluster) -> Iterator[str]:
 
 
 def remove_bucket(s3: Any, bucket: str) -> None:
+    def remove(found: dict[str, Any]) -> None:
+        s3.delete_object(Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"])
+
     # One by one: keys with control characters make DeleteObjects answer 500.
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        for found in page.get("Versions", []) + page.get("DeleteMarkers", []):
-            s3.delete_object(Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"])
+    with ThreadPoolExecutor(8) as threads:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            list(threads.map(remove, page.get("Versions", []) + page.get("DeleteMarkers", [])))
     s3.delete_bucket(Bucket=bucket)
 
 

@@ -14,7 +14,8 @@ from psycopg2 import sql
 from logbox_pipeline.adapters.catalog_batches import Claim, OpenBatch
 from logbox_pipeline.core.batching import RunSeen
 from logbox_pipeline.steps.attempt import claim
-from logbox_pipeline.steps.ingest import StepReport, ingest_offered
+from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.report import StepReport
 from logbox_pipeline.steps.sense import Tick, sense
 from logbox_pipeline.steps.site import Site
 

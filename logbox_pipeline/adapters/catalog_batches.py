@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -54,11 +54,13 @@ def insert_batches(
 ) -> list[UUID]:
     """Make each group of deliveries a batch. Deliveries taken meanwhile by another are left out."""
     made = []
-    for wanted in formed:
+    for number, wanted in enumerate(formed):
         group = _still_free(cursor, wanted, parent_batch_id)
         if not group:
             continue
-        batch_id = derive_batch_id(group[0].delivery_id, now)
+        # A microsecond apart, so that they are offered in the order of forming: it is the fair one.
+        created_at = now + timedelta(microseconds=number)
+        batch_id = derive_batch_id(group[0].delivery_id, created_at)
         cursor.execute(
             """
             insert into logbox.batches
@@ -70,7 +72,7 @@ def insert_batches(
                 group[0].received_on,
                 len(group),
                 sum(one.size_bytes for one in group),
-                now,
+                created_at,
                 str(parent_batch_id) if parent_batch_id else None,
             ),
         )

@@ -110,9 +110,7 @@ def _say_never_seen(found: steps.Trace) -> None:
     if found.vehicles and not found.last_heard:
         vehicles = " or ".join(found.vehicles)
         say(plain(f"  nothing was ever heard of a vehicle {vehicles} either"))
-    say(
-        "  next: look on the drone for the log; `logbox client list` shows its keys"
-    )
+    say("  next: look on the drone for the log; `logbox client list` shows its keys")
 
 
 def _log_id(text: str) -> UUID:

@@ -10,7 +10,7 @@ import dagster as dg
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.defs.columns import columns_of, event_columns
 from logbox_pipeline.defs.partitions import days_of, received_on
-from logbox_pipeline.defs.report import report
+from logbox_pipeline.defs.report import materialization, sentence
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.steps.ingest import ingest_days, ingest_offered
 
@@ -92,6 +92,7 @@ def ingest_batch(
         steps = ingest_days(opened, since, until, context.run.run_id)
     try:
         for step in steps:
-            yield report(step)
+            context.log.info(sentence(step))
+            yield materialization(step)
     except LogboxError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error

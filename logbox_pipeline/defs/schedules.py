@@ -15,4 +15,5 @@ purge_schedule = dg.ScheduleDefinition(
     job=purge_event_log,
     cron_schedule="17 3 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Deletes finished runs older than LOGBOX_EVENT_LOG_DAYS.",
 )

@@ -46,6 +46,10 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
     except Exception as error:
         _record(site, held, error, is_transient=_is_machines(error) or not _stores_answer(site))
         raise
+    except GeneratorExit:
+        # Whoever asked for the steps gave up between two of them: their fault, or a bug of ours.
+        _record(site, held, RuntimeError("given up between two steps"), is_transient=False)
+        raise
     except BaseException:
         # Stopped by a person or a shutdown: nobody's fault, so it is offered again uncounted.
         with suppress(LogboxError), site.transaction() as cursor:

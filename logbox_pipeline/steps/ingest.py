@@ -1,9 +1,6 @@
 """Ingest: one batch from claim to an empty landing. Read this to know the journey of a log."""
 
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import date
 from uuid import UUID
 
@@ -11,36 +8,15 @@ from logbox_pipeline.adapters import catalog_batches, catalog_deliveries, catalo
 from logbox_pipeline.adapters.catalog_batches import Claim, OpenBatch
 from logbox_pipeline.core.batching import BatchLimits, form
 from logbox_pipeline.core.errors import FenceLost, LogboxError
+from logbox_pipeline.steps import report
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import attempt, claim
 from logbox_pipeline.steps.load import load
 from logbox_pipeline.steps.parse import parse
+from logbox_pipeline.steps.report import StepReport
 from logbox_pipeline.steps.settle import settle
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.verify import verify
-
-SAMPLE = 50
-"""Refused files told of per step; the catalog has them all."""
-
-
-@dataclass(frozen=True)
-class RefusedFile:
-    """One file that did not come through: shown to people, so capped and short."""
-
-    delivery_id: UUID
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one step did. `asset` is the Dagster asset; counts say their unit in their name."""
-
-    asset: str
-    seconds: float
-    counts: dict[str, int]
-    refused: tuple[RefusedFile, ...] = ()
-    tables: dict[str, int] = field(default_factory=dict)
 
 
 def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
@@ -50,69 +26,18 @@ def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
     or whatever was wrong; the catalog knows by then.
     """
     with attempt(site, held):
-        started = time.monotonic()
+        with site.transaction() as cursor:
+            deliveries = catalog_deliveries.of_batch(cursor, held.batch_id)
+        started_at, watch = site.now(), report.Stopwatch()
         verified = verify(site, held)
-        yield StepReport(
-            "verified_logs",
-            time.monotonic() - started,
-            {
-                "verified_files": verified.verified,
-                "read_bytes": verified.read_bytes,
-                "quarantined_files": len(verified.refused),
-                "vanished_files": len(verified.gone),
-                "waiting_files": verified.waiting,
-                "waited_ms": _longest_wait_ms(site, held),
-            },
-            tuple(
-                RefusedFile(one.delivery_id, one.reason, one.detail)
-                for one in verified.not_kept[:SAMPLE]
-            ),
-        )
-        started = time.monotonic()
+        yield report.verified(verified, deliveries, started_at, watch.lap())
         archived = archive(site, held)
-        yield StepReport(
-            "archived_logs",
-            time.monotonic() - started,
-            {
-                "archived_files": archived.archived,
-                "stored_objects": archived.stored,
-                "stored_bytes": archived.stored_bytes,
-                "manifests": len(archived.manifests),
-            },
-        )
-        started = time.monotonic()
+        yield report.archived(archived, watch.lap())
         parsed = parse(site, held)
-        yield StepReport(
-            "parsed_logs",
-            time.monotonic() - started,
-            {
-                "parsed_logs": parsed.parsed,
-                "unparsed_logs": len(parsed.unparsed),
-                "duplicate_files": parsed.duplicates,
-                "damaged_logs": parsed.damaged,
-                "rows": sum(parsed.table_rows.values()),
-                "lake_bytes": parsed.lake_bytes,
-            },
-            tuple(
-                RefusedFile(one.delivery_id, one.reason, one.detail)
-                for one in parsed.unparsed[:SAMPLE]
-            ),
-            parsed.table_rows,
-        )
-        started = time.monotonic()
+        yield report.parsed(parsed, deliveries, watch.lap())
         loaded = load(site, held, parsed)
         settled = settle(site, held)
-        yield StepReport(
-            "loaded_logs",
-            time.monotonic() - started,
-            {
-                "loaded_logs": loaded.logs,
-                "rows": sum(loaded.table_rows.values()),
-                "left_landing_files": settled.left_landing,
-            },
-            (),
-            loaded.table_rows,
-        )
+        yield report.loaded(loaded, settled, watch.lap())
 
 
 def ingest_offered(site: Site, run_key: str, run_id: str) -> Iterator[StepReport]:
@@ -152,25 +77,7 @@ def ingest_days(site: Site, since: date, until: date, run_id: str) -> Iterator[S
             failure = error
     if failure is not None:
         raise failure
-    yield from merge(reports)
-
-
-def merge(reports: Iterable[StepReport]) -> Iterator[StepReport]:
-    """One report per asset, counts added up; every asset is there even when nothing was done."""
-    for asset in ("verified_logs", "archived_logs", "parsed_logs", "loaded_logs"):
-        same = [one for one in reports if one.asset == asset]
-        counts: Counter[str] = Counter()
-        tables: Counter[str] = Counter()
-        for one in same:
-            counts.update(one.counts)
-            tables.update(one.tables)
-        yield StepReport(
-            asset,
-            sum((one.seconds for one in same), 0.0),
-            dict(counts),
-            tuple(refused for one in same for refused in one.refused)[:SAMPLE],
-            dict(tables),
-        )
+    yield from report.merge(reports)
 
 
 def _claim_anew(site: Site, batch: OpenBatch, run_id: str) -> Claim:
@@ -185,13 +92,3 @@ def _claim_anew(site: Site, batch: OpenBatch, run_id: str) -> Claim:
             raise FenceLost(f"batch {batch.batch_id} is being worked on by run {batch.run_id}")
         number = catalog_batches.renew(cursor, batch.batch_id, batch.attempt)
         return catalog_batches.claim(cursor, batch.batch_id, number, run_id, site.now())
-
-
-def _longest_wait_ms(site: Site, held: Claim) -> int:
-    """How long the batch's first arrival had stood in landing when its run began."""
-    with site.transaction() as cursor:
-        deliveries = catalog_deliveries.of_batch(cursor, held.batch_id)
-    if not deliveries:
-        return 0
-    waited = site.now() - min(one.received_at for one in deliveries)
-    return int(waited.total_seconds() * 1000)

@@ -20,6 +20,9 @@ from logbox_pipeline.steps.site import Site
 
 _EPOCH = date(1970, 1, 1)
 
+LONGEST_LOAD_S = 1_800
+"""A batch of 256 MB loads in seconds; PostgreSQL 17 and newer end what takes longer than this."""
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -38,6 +41,7 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
     table_rows: dict[str, int] = {}
     with site.transaction() as cursor:
         fence(cursor, held)
+        _bound(cursor)
         table_rows[EVENTS] = _copy_events(cursor, parsed)
         table_rows[PARAMETERS] = _copy_parameters(cursor, parsed)
         for table in parsed.tables.values():
@@ -52,6 +56,17 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
         site.reach("before_commit")
     site.reach("after_commit")
     return LoadReport(parsed.parsed, {name: rows for name, rows in table_rows.items() if rows})
+
+
+def _bound(cursor: Any) -> None:
+    """A process that sleeps in here would keep its batch from any other attempt for ever."""
+    cursor.execute(
+        """
+        select set_config('transaction_timeout', %s, true)
+        where current_setting('server_version_num')::int >= 170000
+        """,
+        (f"{LONGEST_LOAD_S}s",),
+    )
 
 
 def _copy_events(cursor: Any, parsed: ParsedBatch) -> int:

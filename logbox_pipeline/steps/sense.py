@@ -76,8 +76,10 @@ def sense(
         catalog_landing.end_waiting(cursor, now)
         busy = catalog_batches.open_batches(cursor)
         limits = site.settings
+        # While paused nothing is formed either: what has piled up makes full batches later.
+        waiting = [] if paused_at else catalog_landing.candidates(cursor, most=10_000)
         formed = form(
-            catalog_landing.candidates(cursor, most=10_000),
+            waiting,
             BatchLimits(limits.batch_files, limits.batch_bytes, limits.batch_wait_s),
             is_idle=not busy,
             now=now,

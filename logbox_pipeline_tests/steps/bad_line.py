@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 
 class Line:
@@ -11,14 +11,25 @@ class Line:
 
     Then it is cut: every connection is dropped and new ones are refused until `mend`.
     `is_heard`: the server still gets what was being said, only its answer is lost.
+    `mends_after_s`: it works again so much later.
     """
 
-    def __init__(self, host: str, port: int, words: Sequence[bytes], *, is_heard: bool) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        words: Sequence[bytes],
+        *,
+        is_heard: bool = False,
+        mends_after_s: float | None = None,
+    ) -> None:
         self._server = (host, port)
         self._words = list(words)
         self._is_heard = is_heard
+        self._mends_after_s = mends_after_s
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._unanswered: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         self.port = 0
         self.cuts = 0
@@ -31,15 +42,18 @@ class Line:
 
     def cut(self) -> None:
         with self._lock:
+            listener, self._listener = self._listener, None
+            if listener is None:
+                return
             self.cuts += 1
             self._words = []
             dropped, self._sockets = self._sockets, set()
-            listener, self._listener = self._listener, None
         for each in [listener, *dropped]:
-            if each is not None:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        if self._mends_after_s is not None:
+            threading.Timer(self._mends_after_s, self.mend).start()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -47,43 +61,45 @@ class Line:
                 client, _ = listener.accept()
                 server = socket.create_connection(self._server)
                 with self._lock:
+                    if self._listener is not listener:
+                        client.close()
+                        return
                     self._sockets |= {client, server}
                 threading.Thread(target=self._listen, args=(client, server), daemon=True).start()
                 threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
 
     def _listen(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, server:
-            tail = b""
+        tail = b""
+        with contextlib.suppress(OSError):
             while said := client.recv(65_536):
                 tail = (tail + said)[-131_072:]
                 if self._is_said(tail):
-                    if self._is_heard:
-                        server.sendall(said)
-                        # The server's answer comes back here, and no further.
-                        server.settimeout(5)
-                        server.recv(1)
-                    self.cut()
-                    return
+                    if not self._is_heard:
+                        self.cut()
+                        return
+                    with self._lock:
+                        self._unanswered.add(server)
                 server.sendall(said)
+        client.close()
+        server.close()
 
     def _is_said(self, tail: bytes) -> bool:
         with self._lock:
-            if not self._words or self._words[0] not in tail:
-                return False
-            if len(self._words) > 1 and self._words[1] not in tail.partition(self._words[0])[2]:
-                return False
-            return True
+            rest = tail
+            for words in self._words:
+                _, found, rest = rest.partition(words)
+                if not found:
+                    return False
+            return bool(self._words)
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client:
+        with contextlib.suppress(OSError):
             while answer := server.recv(65_536):
+                with self._lock:
+                    is_lost = server in self._unanswered
+                if is_lost:
+                    self.cut()
+                    break
                 client.sendall(answer)
-
-
-@contextlib.contextmanager
-def line(host: str, port: int, *words: bytes, is_heard: bool = False) -> Iterator[Line]:
-    made = Line(host, port, words, is_heard=is_heard)
-    try:
-        yield made
-    finally:
-        made.cut()
+        client.close()
+        server.close()

@@ -8,10 +8,11 @@ from typing import Any
 import psycopg2
 import pytest
 
+from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.steps import parse_pool
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
-from logbox_pipeline.steps.ingest import ingest_day, ingest_offered
+from logbox_pipeline.steps.ingest import ingest_days, ingest_offered
 from logbox_pipeline.steps.load import load
 from logbox_pipeline.steps.parse import parse
 from logbox_pipeline.steps.settle import settle
@@ -39,7 +40,7 @@ def test_ingesting_twice_equals_ingesting_once(site: Site) -> None:
     before = journey.snapshot(site)
     assert journey.ingest_all(site) == []
     day = datetime.now(UTC).date()
-    for report in ingest_day(site, day, "by-hand"):
+    for report in ingest_days(site, day, day, "by-hand"):
         assert not any(report.counts.values())
     assert journey.snapshot(site) == before
 
@@ -51,9 +52,12 @@ def test_same_bytes_under_two_keys_of_one_batch_are_loaded_once(site: Site) -> N
     assert journey.states(site) == [("archived", ""), ("duplicate", "")]
     assert loaded_rows(site) == (2, 2)
     assert one(site, "select count(*) from logbox.batches") == 1
-    assert rows(
-        site, "select count(*) from logbox.deliveries join logbox.logs on log_id = duplicate_of"
-    ) == [(1,)]
+    repeated = """
+        select count(*)
+        from logbox.deliveries
+        join logbox.logs on log_id = duplicate_of
+    """
+    assert one(site, repeated) == 1
     assert journey.keys_in(site.landing) == []
 
 
@@ -214,14 +218,13 @@ def test_parser_that_dies_hangs_or_eats_costs_its_own_file_only(
     for number in range(4):
         upload(site, f"landing/acme/d1/good-{number}.jsonl", jsonl(f"good {number}"))
     journey.ingest_all(narrow)
-    assert {
-        name: reason
-        for name, reason in rows(
-            site,
-            "select name, l.reason from logbox.logs l join logbox.deliveries using (delivery_id)"
-            " where l.state = 'unparsed'",
-        )
-    } == expected
+    unparsed = """
+        select name, l.reason
+        from logbox.logs l
+        join logbox.deliveries using (delivery_id)
+        where l.state = 'unparsed'
+    """
+    assert dict(rows(site, unparsed)) == expected
     assert loaded_rows(site) == (4, 4)
     assert set(rows(site, "select state, attempt from logbox.batches")) == {("finished", 1)}
     assert journey.keys_in(site.landing) == []
@@ -232,7 +235,7 @@ def test_full_scratch_disk_is_no_files_fault(site: Site, monkeypatch: pytest.Mon
     offered = journey.tick(site).offered
     with monkeypatch.context() as patched:
         patched.setattr(parse_pool, "parse_log", bad_parser.parse_log)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(TransientError, match="No space"):
             journey.ingest_offers(site, offered)
     assert rows(site, "select state, failures, transient_failures from logbox.batches") == [
         ("open", 0, 1)
@@ -286,12 +289,12 @@ def test_day_by_hand_finishes_what_is_unfinished_and_leaves_a_living_run_alone(
     upload(site, "landing/acme/d1/b.jsonl", jsonl("late"))
     journey.tick(with_settings(site, batch_wait_s=3_600))
     day = batch.received_on
-    list(ingest_day(site, day, "by-hand"))
+    list(ingest_days(site, day, day, "by-hand"))
     assert deliveries(site) == {
         "acme/d1/a.jsonl": ("received", None),
         "acme/d1/b.jsonl": ("archived", None),
     }
     journey.change(site, "update logbox.batches set heartbeat_at = now() - interval '1 hour'")
-    list(ingest_day(site, day, "by-hand"))
+    list(ingest_days(site, day, day, "by-hand"))
     assert set(deliveries(site).values()) == {("archived", None)}
     assert loaded_rows(site) == (3, 3)
