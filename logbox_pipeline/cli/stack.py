@@ -22,8 +22,8 @@ from logbox_pipeline.steps.site import open_site
 
 def up() -> None:
     """Run the embedded stack in the foreground until ctrl-c: Postgres, S3, Dagster."""
-    _require_embedded("up")
-    signal.signal(signal.SIGTERM, _interrupt)
+    require_embedded("up", hint="run Dagster against it with docker-compose.yml, or clear .env")
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         with running(load_settings().home, say) as (stack, dagster):
             say("up; ctrl-c stops it, or `logbox down` from elsewhere")
@@ -86,15 +86,17 @@ def shell() -> None:
     os.execve(program, [program], {k: v for k, v in environment.items() if v})  # noqa: S606
 
 
-def _require_embedded(command: str) -> None:
+def require_embedded(command: str, *, hint: str) -> None:
+    """Raise UsageError when settings name a store or database that is not the embedded one."""
     if not is_embedded():
         raise UsageError(
             f"`logbox {command}` runs the embedded stack, but .env names a store or database",
-            hint="run Dagster against it with docker-compose.yml, or clear .env",
+            hint=hint,
         )
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler: SIGTERM ends a command as ctrl-c does."""
     if sys.is_finalizing():
         return
     raise KeyboardInterrupt

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from logbox_pipeline.cli.demo import Delivery, Found, busy_seconds, judge
 from logbox_pipeline.core.tables import EVENTS
 from logbox_pipeline.simulator.fleet import REFUSED, Upload, make_fleet, rows_by_log
+from logbox_pipeline.simulator.fleet_judge import Delivery, Found, busy_seconds, judge
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -48,10 +48,8 @@ class Line:
             self.cuts += 1
             self._words = []
             dropped, self._sockets = self._sockets, set()
-        for each in [listener, *dropped]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        for each in (listener, *dropped):
+            drop(each)
         if self._mends_after_s is not None:
             threading.Timer(self._mends_after_s, self.mend).start()
 
@@ -62,7 +60,8 @@ class Line:
                 server = socket.create_connection(self._server)
                 with self._lock:
                     if self._listener is not listener:
-                        client.close()
+                        drop(client)
+                        drop(server)
                         return
                     self._sockets |= {client, server}
                 threading.Thread(target=self._listen, args=(client, server), daemon=True).start()
@@ -80,8 +79,8 @@ class Line:
                     with self._lock:
                         self._unanswered.add(server)
                 server.sendall(said)
-        client.close()
-        server.close()
+        drop(client)
+        drop(server)
 
     def _is_said(self, tail: bytes) -> bool:
         with self._lock:
@@ -101,5 +100,12 @@ class Line:
                     self.cut()
                     break
                 client.sendall(answer)
-        client.close()
-        server.close()
+        drop(client)
+        drop(server)
+
+
+def drop(connection: socket.socket) -> None:
+    """Shut down first: closing alone says nothing while another thread waits for bytes."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
