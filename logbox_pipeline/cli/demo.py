@@ -38,7 +38,7 @@ from logbox_pipeline.simulator.fleet_judge import Check, Found, Rows, judge, loo
 from logbox_pipeline.steps.clients import add_client, list_clients
 from logbox_pipeline.steps.site import Site, open_site
 
-WAIT_S = 120
+WAIT_S = 150
 """How long the fleet's last log may take from upload to its end; about 30 s are usual."""
 
 CLIENTS = ("alpine", "harbour")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,25 @@ def end_group(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
 
 
 def group_is_alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether any process of the group still runs. A dead one that its new parent has not reaped
+    yet does not; only Linux tells them apart."""
     process.poll()
     try:
         os.killpg(process.pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
+    if not Path("/proc/self/stat").exists():
+        return True
+    return any(group == process.pid and state not in "ZX" for state, group in _states_and_groups())
+
+
+def _states_and_groups() -> Iterator[tuple[str, int]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                # Behind the name, which may hold anything: state, parent, group.
+                state, _, group, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+                yield state, int(group)
 
 
 def end_stray(pid: int, *, command_contains: tuple[str, ...], grace_s: float = 10) -> bool:

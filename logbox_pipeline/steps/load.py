@@ -1,8 +1,9 @@
 """Load: one transaction that makes a batch's rows, states and Parquet files count, or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from logbox_pipeline.adapters import catalog_logs, spool, telemetry_tables
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_logs import LogResult, TopicResult
 from logbox_pipeline.adapters.copy import copy_batches
+from logbox_pipeline.adapters.spool import Spooled
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TelemetryTable
@@ -22,6 +24,9 @@ _EPOCH = date(1970, 1, 1)
 
 LONGEST_LOAD_S = 1_800
 """A batch of 256 MB loads in seconds; PostgreSQL 17 and newer end what takes longer than this."""
+
+
+Batches = Callable[[Path, Spooled], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,11 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
     with site.transaction() as cursor:
         fence(cursor, held)
         _bound(cursor)
-        table_rows[EVENTS] = _copy_events(cursor, parsed)
-        table_rows[PARAMETERS] = _copy_parameters(cursor, parsed)
+        for name, columns, read in (
+            (EVENTS, tables.EVENT_COLUMNS, spool.event_batches),
+            (PARAMETERS, tables.PARAMETER_COLUMNS, spool.parameter_batches),
+        ):
+            table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
         for table in parsed.tables.values():
             if table.lake_only_reason is None:
                 table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
@@ -69,28 +77,17 @@ def _bound(cursor: Any) -> None:
     )
 
 
-def _copy_events(cursor: Any, parsed: ParsedBatch) -> int:
-    schema = tables.postgres_schema(tables.EVENT_COLUMNS, has_received_on=False)
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for one in parsed.read:
-            if isinstance(one.result, ParsedLog):
-                for batch in spool.event_batches(one.folder, one.result.spooled):
-                    yield tables.postgres_rows(batch, one.log.log_id, None, schema)
-
-    return copy_batches(cursor, ("logbox", EVENTS), schema, rows())
-
-
-def _copy_parameters(cursor: Any, parsed: ParsedBatch) -> int:
-    schema = tables.postgres_schema(tables.PARAMETER_COLUMNS, has_received_on=False)
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for one in parsed.read:
-            if isinstance(one.result, ParsedLog):
-                for batch in spool.parameter_batches(one.folder, one.result.spooled):
-                    yield tables.postgres_rows(batch, one.log.log_id, None, schema)
-
-    return copy_batches(cursor, ("logbox", PARAMETERS), schema, rows())
+def _copy_logbox(
+    cursor: Any, parsed: ParsedBatch, table: str, columns: pa.Schema, read: Batches
+) -> int:
+    schema = tables.postgres_schema(columns, has_received_on=False)
+    rows = (
+        tables.postgres_rows(batch, one.log.log_id, None, schema)
+        for one in parsed.read
+        if isinstance(one.result, ParsedLog)
+        for batch in read(one.folder, one.result.spooled)
+    )
+    return copy_batches(cursor, ("logbox", table), schema, rows)
 
 
 def _copy_telemetry(cursor: Any, held: Claim, parsed: ParsedBatch, table: TelemetryTable) -> int:
