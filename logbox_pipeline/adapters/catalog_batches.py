@@ -219,23 +219,24 @@ def is_free(cursor: Any, batch_id: UUID) -> bool:
     return cursor.fetchone() is not None
 
 
-def back_off(cursor: Any, held: Claim, error: str, now: datetime) -> datetime:
-    """End an attempt because S3 or Postgres was away. Returns when the next may start."""
-    fence(cursor, held)
-    cursor.execute(
-        "select transient_failures + 1 from logbox.batches where batch_id = %s",
-        (str(held.batch_id),),
-    )
-    (failures,) = cursor.fetchone()
-    not_before = now + backoff(failures)
-    renew(cursor, held.batch_id, held.attempt)
+def back_off(cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetime) -> datetime:
+    """End an attempt that the batch is not to blame for. Returns when the next may start."""
     cursor.execute(
         """
         update logbox.batches
-        set transient_failures = %s, not_before = %s, last_error = %s
-        where batch_id = %s
+        set transient_failures = transient_failures + 1, last_error = %s
+        where batch_id = %s and attempt = %s
+        returning transient_failures
         """,
-        (failures, not_before, error[:4_000], str(held.batch_id)),
+        (error[:4_000], str(batch_id), attempt),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise FenceLost(f"batch {batch_id} is past attempt {attempt}")
+    renew(cursor, batch_id, attempt)
+    not_before = now + backoff(row[0])
+    cursor.execute(
+        "update logbox.batches set not_before = %s where batch_id = %s", (not_before, str(batch_id))
     )
     return not_before
 
@@ -265,6 +266,10 @@ def count_failure(
     if then is AfterFailure.AGAIN:
         renew(cursor, batch_id, attempt)
         return then
+    if then is AfterFailure.GIVE_UP and not _has_work(cursor, batch_id):
+        # Nothing here can be poison: what is left is to write the manifests and clear landing.
+        back_off(cursor, batch_id, attempt, error, now)
+        return AfterFailure.AGAIN
     # No later attempt of this batch will come to clear away what it had planned.
     cursor.execute(
         """
@@ -302,6 +307,19 @@ def _deliveries(cursor: Any, batch_id: UUID) -> list[Candidate]:
     return [Candidate(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
 
 
+def _has_work(cursor: Any, batch_id: UUID) -> bool:
+    cursor.execute(
+        """
+        select exists (
+            select from logbox.deliveries
+            where batch_id = %s and state in ('received', 'verified', 'archived')
+        )
+        """,
+        (str(batch_id),),
+    )
+    return bool(cursor.fetchone()[0])
+
+
 def _fail_deliveries(cursor: Any, deliveries: Sequence[UUID], error: str) -> None:
     wanted = [str(one) for one in deliveries]
     cursor.execute(
@@ -320,6 +338,27 @@ def _fail_deliveries(cursor: Any, deliveries: Sequence[UUID], error: str) -> Non
         """,
         (error[:4_000], wanted),
     )
+
+
+def working_runs(cursor: Any, finished_after: datetime) -> set[str]:
+    """Ids of the runs that hold a batch, or finished one so lately that they may still report."""
+    cursor.execute(
+        """
+        select run_id
+        from logbox.batches
+        where run_id is not null
+            and (state in ('running', 'loaded') or (state = 'finished' and finished_at > %s))
+        """,
+        (finished_after,),
+    )
+    return {run_id for (run_id,) in cursor.fetchall()}
+
+
+def working_attempts(cursor: Any) -> set[tuple[str, int]]:
+    cursor.execute(
+        "select batch_id, attempt from logbox.batches where state in ('running', 'loaded')"
+    )
+    return {(str(batch_id), attempt) for batch_id, attempt in cursor.fetchall()}
 
 
 def mark_finished(cursor: Any, batch_id: UUID, now: datetime) -> None:

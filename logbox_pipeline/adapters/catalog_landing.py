@@ -56,6 +56,7 @@ def record_arrivals(
         from listed l
         left join logbox.deliveries d
             on d.bucket = %s
+            and md5(d.landing_key) = md5(l.landing_key)
             and (d.landing_key, d.etag, d.received_at) = (l.landing_key, l.etag, l.received_at)
         group by l.place
         having count(*) filter (
@@ -151,6 +152,7 @@ def release_by_sidecars(cursor: Any, bucket: str, sidecars: Iterable[str]) -> in
         update logbox.deliveries
         set state = 'received', reason = null, detail = null, batch_id = null, waiting_until = null
         where bucket = %s
+            and md5(landing_key) = any(array(select md5(key) from unnest(%s::text[]) as key))
             and landing_key = any(%s)
             and (
                 state = 'waiting'
@@ -162,7 +164,7 @@ def release_by_sidecars(cursor: Any, bucket: str, sidecars: Iterable[str]) -> in
                 )
             )
         """,
-        (bucket, waited_for),
+        (bucket, waited_for, waited_for),
     )
     return int(cursor.rowcount)
 
@@ -221,7 +223,9 @@ _STANDING = """
     select d.delivery_id, d.landing_key, d.version_id, d.sidecar_version_id
     from logbox.deliveries d
     join logbox.batches b using (batch_id)
+    -- `null` is what stores call a version that a later PUT writes over.
     where d.version_id is not null
+        and d.version_id <> 'null'
         and (
             d.state in ('archived', 'duplicate')
             or (d.state = 'quarantined' and d.quarantine_key is not null)
@@ -244,14 +248,15 @@ def standing_of_batch(cursor: Any, batch_id: UUID) -> list[Standing]:
 
 
 def standing_finished(cursor: Any, most: int, finished_before: datetime) -> list[Standing]:
-    """Those of batches that finished before a time, oldest first."""
+    """Those of batches that finished before a time, some of them."""
     cursor.execute(
         _STANDING
         + """
         and d.left_landing_at is null
         and b.state = 'finished'
         and b.finished_at < %s
-        order by d.received_at
+        -- One that cannot be deleted must not stand before the others.
+        order by random()
         limit %s
         """,
         (finished_before, most),

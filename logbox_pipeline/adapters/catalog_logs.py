@@ -189,6 +189,21 @@ def abandoned_lake_files(cursor: Any, most: int) -> list[str]:
     return [key for (key,) in cursor.fetchall()]
 
 
+def lock_abandoned(cursor: Any, lake_keys: Sequence[str]) -> list[str]:
+    """Those of the keys that are abandoned still, locked until they are deleted."""
+    cursor.execute(
+        """
+        select lake_key
+        from logbox.lake_files
+        where lake_key = any(%s) and state = 'abandoned'
+        order by lake_key
+        for update
+        """,
+        (list(lake_keys),),
+    )
+    return [key for (key,) in cursor.fetchall()]
+
+
 def forget_abandoned(cursor: Any, lake_keys: Sequence[str], planned_before: datetime) -> None:
     cursor.execute(
         """

@@ -19,6 +19,15 @@ MAX_CONNECTIONS = 32
 _SMALL_BYTES = 16 * 1024 * 1024
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_TRY_AGAIN = {
+    "SlowDown",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    # The bytes were damaged on their way; the next attempt reads them anew.
+    "BadDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 _REFUSED = {
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -316,7 +325,7 @@ def _translation(error: ClientError, operation: str, where: str) -> LogboxError:
         )
     if code in _GONE:
         return _Gone(message)
-    if status >= 500 or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
+    if status >= 500 or code in _TRY_AGAIN:
         return TransientError(message)
     return StoreRefused(message)
 

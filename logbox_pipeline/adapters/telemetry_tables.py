@@ -72,7 +72,8 @@ def ensure_tables(
 
     connection: in no transaction; several short ones are made. When nothing is missing, four
     queries are all. Names and their table commit together, so a death in between leaves nothing
-    half done; what else is missing the next call makes.
+    half done; what else is missing the next call makes. A table gets the wanted columns alone: what
+    the registry names beyond them may be another client's, too wide for Postgres.
     Raises TransientError when a lock was not had in PATIENCE_S, PermanentError when a table that
     stands there has other columns than the registry says.
     """
@@ -82,11 +83,12 @@ def ensure_tables(
         seen = _look(cursor, wanted, received_on)
     ensured: dict[tuple[str, str], TelemetryTable] = {}
     new_columns: list[NamedColumn] = []
+    new_tables = 0
     for topic in wanted:
         key = (topic.format, topic.topic)
-        settled = _settled(topic, seen, postgres_topics, max_tables)
+        settled = _settled(topic, seen, postgres_topics, max_tables, new_tables)
         if settled is None:
-            settled, new = _retried(
+            settled, new, is_created = _retried(
                 connection,
                 partial(
                     _settle,
@@ -95,9 +97,11 @@ def ensure_tables(
                     now=now,
                     postgres_topics=postgres_topics,
                     max_tables=max_tables,
+                    new_tables=new_tables,
                 ),
             )
             new_columns.extend(new)
+            new_tables += is_created
         if settled.lake_only_reason is None and settled.table_name not in seen.partitioned:
             _retried(
                 connection,
@@ -230,7 +234,7 @@ def _partitioned(cursor: Any, names: Sequence[str], received_on: date) -> frozen
 
 
 def _settled(
-    topic: WantedTopic, seen: _Seen, postgres_topics: str, max_tables: int
+    topic: WantedTopic, seen: _Seen, postgres_topics: str, max_tables: int, new_tables: int
 ) -> TelemetryTable | None:
     """The topic's table when registry and Postgres lack nothing of it, else None."""
     known = seen.registry.get((topic.format, topic.topic), [])
@@ -239,34 +243,31 @@ def _settled(
     table, new = tables.assign_names(topic, known, ())
     if new:
         return None
-    table = _placed(table, known, seen.existing, postgres_topics, max_tables)
-    if table.lake_only_reason is None and _lacking(known, seen.columns.get(table.table_name)):
-        return None
+    table = _placed(table, seen, postgres_topics, max_tables, new_tables)
+    if table.lake_only_reason is None:
+        columns = seen.columns.get(table.table_name)
+        if columns is None or _lacking(table, columns):
+            return None
     return table
 
 
 def _placed(
-    table: TelemetryTable,
-    rows: Sequence[NamedColumn],
-    existing: frozenset[str],
-    postgres_topics: str,
-    max_tables: int,
+    table: TelemetryTable, seen: _Seen, postgres_topics: str, max_tables: int, new_tables: int
 ) -> TelemetryTable:
     reason = tables.lake_only_reason(
         table,
-        rows,
+        seen.columns.get(table.table_name),
         postgres_topics=postgres_topics,
-        existing_tables=existing,
+        existing_tables=seen.existing,
         max_tables=max_tables,
+        new_tables=new_tables,
     )
     return tables.with_reason(table, reason)
 
 
-def _lacking(rows: Sequence[NamedColumn], columns: dict[str, str] | None) -> list[NamedColumn]:
-    """Registry rows without a column. Raises PermanentError where a column has another type."""
-    if columns is None:
-        return list(rows)
-    for row in rows:
+def _lacking(table: TelemetryTable, columns: dict[str, str]) -> list[NamedColumn]:
+    """Wanted columns that Postgres lacks. Raises PermanentError where one has another type."""
+    for row in table.columns:
         found = columns.get(row.column_name, row.type)
         if found != row.type:
             raise PermanentError(
@@ -274,7 +275,7 @@ def _lacking(rows: Sequence[NamedColumn], columns: dict[str, str] | None) -> lis
                 f" expected {row.type}, found {found}",
                 hint="the table was changed by hand; rename that column, the next load makes it",
             )
-    return [row for row in rows if row.column_name not in columns]
+    return [row for row in table.columns if row.column_name not in columns]
 
 
 # Making what is missing
@@ -287,8 +288,9 @@ def _settle(
     now: datetime,
     postgres_topics: str,
     max_tables: int,
-) -> tuple[TelemetryTable, tuple[NamedColumn, ...]]:
-    """Names and table of one topic, in one transaction: both or neither."""
+    new_tables: int,
+) -> tuple[TelemetryTable, tuple[NamedColumn, ...], bool]:
+    """Names and table of one topic, in one transaction, both or neither; was the table created?"""
     seen = _look(cursor, [topic], received_on)
     known = seen.registry.get((topic.format, topic.topic), [])
     taken: list[str] = []
@@ -297,18 +299,18 @@ def _settle(
         taken = [name for (name,) in cursor.fetchall()]
     table, new = tables.assign_names(topic, known, taken)
     write_registry(cursor, new, now)
-    rows = [*known, *new]
-    table = _placed(table, rows, seen.existing, postgres_topics, max_tables)
-    if table.lake_only_reason is None:
-        columns = seen.columns.get(table.table_name)
-        if columns is None:
-            _create_table(cursor, table, rows)
-        else:
-            _add_columns(cursor, table, _lacking(rows, columns))
-    return table, new
+    table = _placed(table, seen, postgres_topics, max_tables, new_tables)
+    if table.lake_only_reason is not None:
+        return table, new, False
+    columns = seen.columns.get(table.table_name)
+    if columns is None:
+        _create_table(cursor, table)
+    else:
+        _add_columns(cursor, table, _lacking(table, columns))
+    return table, new, columns is None
 
 
-def _create_table(cursor: Any, table: TelemetryTable, rows: Sequence[NamedColumn]) -> None:
+def _create_table(cursor: Any, table: TelemetryTable) -> None:
     named = sql.Identifier(SCHEMA, table.table_name)
     columns = [
         sql.SQL("{} {}{}").format(
@@ -316,7 +318,7 @@ def _create_table(cursor: Any, table: TelemetryTable, rows: Sequence[NamedColumn
         )
         for name, kind, required, _ in _FIXED
     ]
-    columns += [_definition(row) for row in _beyond_fixed(rows)]
+    columns += [_definition(row) for row in _beyond_fixed(table.columns)]
     cursor.execute(
         sql.SQL("create table {} ({}) partition by range (received_on)").format(
             named, sql.SQL(", ").join(columns)
@@ -330,7 +332,7 @@ def _create_table(cursor: Any, table: TelemetryTable, rows: Sequence[NamedColumn
     )
     for name, _, _, comment in _FIXED:
         _comment(cursor, table, name, comment)
-    for row in _beyond_fixed(rows):
+    for row in _beyond_fixed(table.columns):
         _comment(cursor, table, row.column_name, _said(row))
 
 

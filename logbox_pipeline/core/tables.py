@@ -72,6 +72,10 @@ MAX_POSTGRES_COLUMNS = 500
 MAX_POSTGRES_ROW_BYTES = 8_000
 """A row must fit into one 8 KiB page; what TOAST moves out still leaves 18 bytes behind."""
 
+NEW_TABLES_SHARE = 4
+"""One batch creates a quarter of LOGBOX_MAX_TELEMETRY_TABLES at most: one log with thousands of
+topics must leave room for the ordinary logs of everybody else."""
+
 FIXED_COLUMNS = ("log_id", "instance", "t_boot_us", "ts", "received_on", "client", "vehicle")
 _TAKEN_COLUMNS = frozenset(FIXED_COLUMNS) | {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 _TAKEN_TABLES = frozenset(("log_events", "log_parameters", "log_topics", "flight_track"))
@@ -511,34 +515,47 @@ def _free(plain: str, source: str, longest: int, taken: Collection[str]) -> str:
 
 def lake_only_reason(
     table: TelemetryTable,
-    rows: Sequence[NamedColumn],
+    standing: Mapping[str, str] | None,
     *,
     postgres_topics: str,
     existing_tables: Collection[str],
     max_tables: int,
+    new_tables: int = 0,
 ) -> str | None:
     """Why a topic's rows stay out of Postgres; None when they go there.
 
-    rows: all the registry holds of the topic. postgres_topics: comma-separated globs over topics
-    or table names. existing_tables: telemetry tables that stand in Postgres.
+    standing: name -> type of the columns its table in Postgres has, None without one: the wanted
+    columns must fit beside these, whatever else the registry has named. postgres_topics:
+    comma-separated globs over topics or table names. existing_tables: telemetry tables that stand
+    in Postgres. new_tables: those that this batch has created.
     """
     globs = [glob.strip().lower() for glob in postgres_topics.split(",") if glob.strip()]
     names = (table.topic.lower(), table.table_name)
     if not any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs):
         return "not among LOGBOX_POSTGRES_TOPICS"
-    if len(rows) > MAX_POSTGRES_COLUMNS:
-        return f"over {MAX_POSTGRES_COLUMNS} columns"
-    if _row_bytes(rows) > MAX_POSTGRES_ROW_BYTES:
-        return "rows too wide for a Postgres page"
-    if table.table_name not in existing_tables and len(existing_tables) >= max_tables:
+    wanted = {column.column_name: column.type for column in table.columns}
+    has = {} if standing is None else standing
+    # A table that has them all takes them, however full it is.
+    if not wanted.keys() <= has.keys():
+        types = [kind for name, kind in {**has, **wanted}.items() if name not in FIXED_COLUMNS]
+        if len(types) > MAX_POSTGRES_COLUMNS:
+            return f"over {MAX_POSTGRES_COLUMNS} columns"
+        if _row_bytes(types) > MAX_POSTGRES_ROW_BYTES:
+            return "rows too wide for a Postgres page"
+    if table.table_name in existing_tables:
+        return None
+    if len(existing_tables) >= max_tables:
         return f"over {max_tables} telemetry tables (LOGBOX_MAX_TELEMETRY_TABLES)"
+    most = max(1, max_tables // NEW_TABLES_SHARE)
+    if new_tables >= most:
+        return f"over {most} new telemetry tables in one batch (LOGBOX_MAX_TELEMETRY_TABLES)"
     return None
 
 
-def _row_bytes(rows: Sequence[NamedColumn]) -> int:
+def _row_bytes(types: Sequence[str]) -> int:
     """Upper bound of a row whose long values were all moved out by TOAST."""
-    wide = sum(row.type.endswith("[]") or row.type in ("text", "bytea", UINT64) for row in rows)
-    return 24 + len(rows) // 8 + 48 + 8 * (len(rows) - wide) + 24 * wide
+    wide = sum(kind.endswith("[]") or kind in ("text", "bytea", UINT64) for kind in types)
+    return 24 + len(types) // 8 + 48 + 8 * (len(types) - wide) + 24 * wide
 
 
 def with_reason(table: TelemetryTable, reason: str | None) -> TelemetryTable:

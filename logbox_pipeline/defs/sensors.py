@@ -1,11 +1,11 @@
 """Sensors: one looks at landing, one tells people of failed runs. Bodies call steps."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from logbox_pipeline.adapters.catalog_batches import OpenBatch
+from logbox_pipeline.adapters.catalog_batches import OpenBatch, working_runs
 from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.defs.assets import BATCH_TAG, RUN_KEY_TAG
@@ -15,6 +15,7 @@ from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.settings import load_settings
 from logbox_pipeline.steps.alert import alert_of_failure
 from logbox_pipeline.steps.sense import Tick, sense
+from logbox_pipeline.steps.site import Site
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _STARTED = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
@@ -27,16 +28,17 @@ _STARTED = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
     description="Lists landing, records what is new, forms batches and asks for one run each.",
 )
 def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult:
+    opened = site.open()
     try:
+        _fail_dead_runs(context.instance, opened)
         tick = sense(
-            site.open(),
+            opened,
             hint=json.loads(context.cursor or "{}"),
             run_states=lambda batches: _run_states(context.instance, batches),
         )
     except LogboxError as error:
         # One sentence in the UI instead of a traceback; the next tick tries again.
         raise dg.Failure(description=str(error)) from None
-    _fail_dead_runs(context.instance, tick)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -67,7 +69,8 @@ def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> d
 def _skip_reason(tick: Tick) -> str:
     if tick.paused_by:
         return f"Paused by {tick.paused_by}; `logbox resume` goes on. {tick.new} new."
-    return f"{tick.listed} objects in landing, {tick.new} new, nothing to offer."
+    trouble = f" Could not tidy up: {tick.trouble}" if tick.trouble else ""
+    return f"{tick.listed} objects in landing, {tick.new} new, nothing to offer.{trouble}"
 
 
 def _run_states(instance: dg.DagsterInstance, batches: list[OpenBatch]) -> dict[str, RunSeen]:
@@ -89,15 +92,22 @@ def _run_states(instance: dg.DagsterInstance, batches: list[OpenBatch]) -> dict[
     return seen
 
 
-def _fail_dead_runs(instance: dg.DagsterInstance, tick: Tick) -> None:
-    """Free the slots of runs whose process is gone: Dagster would wait for them for ever."""
-    for batch, _ in tick.died:
-        for record in instance.get_run_records(
-            dg.RunsFilter(tags={RUN_KEY_TAG: batch.run_key}, statuses=list(_STARTED))
-        ):
+def _fail_dead_runs(instance: dg.DagsterInstance, site: Site) -> None:
+    """Free the slots of runs whose process is gone: Dagster would wait for them for ever.
+
+    Judged by the catalog alone, so that it does not matter when or how a run was given up.
+    """
+    before = site.now() - timedelta(seconds=site.settings.run_dead_after_s)
+    with site.transaction() as cursor:
+        working = working_runs(cursor, finished_after=before)
+    for record in instance.get_run_records(
+        dg.RunsFilter(job_name=ingest_job.name, statuses=list(_STARTED))
+    ):
+        run, started = record.dagster_run, record.start_time
+        is_given_up = BATCH_TAG in run.tags and run.run_id not in working
+        if is_given_up and started is not None and started < before.timestamp():
             instance.report_run_failed(
-                record.dagster_run,
-                f"Logbox: no sign of life from attempt {batch.attempt}; the batch is tried again.",
+                run, "Logbox: this run shows no sign of life; its batch goes on without it."
             )
 
 

@@ -44,6 +44,8 @@ SERVICES = frozenset({"s3", "iam", "sts", "sqs"})
 
 # AWS's own limit for one PUT.
 LARGEST_BODY = 5 * 2**30
+# And its own for a key, in UTF-8: a longer name fits into no other S3 either.
+LONGEST_KEY = 1_024
 # IAM, STS and SQS requests are held in memory before they are judged.
 LARGEST_FORM = 2**20
 # Left free on the disk, so that IAM state and Postgres can still be written.
@@ -276,6 +278,9 @@ def admit(scope: Scope, *, hosts: frozenset[str]) -> Admitted | Refusal:
         refusal = check_signature(scope, headers, query, secret, presigned=presigned)
         if refusal:
             return refusal
+        _, _, key = scope["path"][1:].partition("/")
+        if len(key.encode("utf-8", "surrogatepass")) > LONGEST_KEY:
+            return Refusal(400, "KeyTooLongError", "Your key is too long")
     return Admitted(key_id, service, query)
 
 

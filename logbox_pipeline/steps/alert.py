@@ -27,7 +27,7 @@ def alert_of_failure(
     if batch_id:
         lines += [f"batch `{batch_id}`", *_files(site, batch_id)]
     lines += [
-        f"```{error[:1_500]}```",
+        f"```{_harmless(error[:1_500])}```",
         "next: `logbox status`; what failed is offered again by itself",
     ]
     request = urllib.request.Request(  # noqa: S310 - the operator's own setting
@@ -51,6 +51,15 @@ def _files(site: Site, batch_id: str) -> list[str]:
             deliveries = catalog_deliveries.of_batch(cursor, UUID(batch_id))
     except LogboxError as error:
         return [f"(its files are unknown for now: {error.message})"]
-    named = [f"• {one.client} `{one.landing_key}` {one.state}" for one in deliveries[:_FILES_SHOWN]]
+    named = [
+        f"• {one.client} `{_harmless(one.landing_key)}` {one.state}"
+        for one in deliveries[:_FILES_SHOWN]
+    ]
     rest = len(deliveries) - len(named)
     return [f"{len(deliveries)} file(s):", *named, *([f"and {rest} more"] if rest else [])]
+
+
+def _harmless(text: str) -> str:
+    """What a drone wrote, without the characters that Slack reads as markup."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("`", "'")

@@ -12,10 +12,9 @@ from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_deliveries import Delivery
 from logbox_pipeline.adapters.catalog_drifts import record_drift
 from logbox_pipeline.core import keys
-from logbox_pipeline.core.digest import from_base64
-from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.core.ports import StoredObject
 from logbox_pipeline.steps.manifest import write_intake
+from logbox_pipeline.steps.proof import is_proven, proven
 from logbox_pipeline.steps.site import TRANSFERS, Site
 from logbox_pipeline.steps.verify import scratch_file
 
@@ -99,7 +98,9 @@ def _put_and_prove(site: Site, wanted: _Wanted) -> tuple[str | None, bool]:
     if stored is not None:
         return _proven(site, wanted, stored), True
     there = site.archive.head(wanted.archive_key)
-    if there is not None and _is_proven(site, wanted, there):
+    if there is not None and is_proven(
+        site.archive, wanted.archive_key, wanted.path, wanted.sha256, there
+    ):
         return there.version_id, False
     # Nothing there: the store refused our put for another's that has not come through.
     if there is not None:
@@ -119,25 +120,5 @@ def _put_and_prove(site: Site, wanted: _Wanted) -> tuple[str | None, bool]:
 
 
 def _proven(site: Site, wanted: _Wanted, put: StoredObject) -> str | None:
-    """The version id of what was just put, once the store shows it to be these bytes."""
-    stored: StoredObject | None = put
-    if put.checksum_sha256 is None:
-        stored = site.archive.head(wanted.archive_key, version_id=put.version_id)
-    if stored is None or not _is_proven(site, wanted, stored):
-        raise TransientError(
-            f"s3://{site.archive.bucket}/{wanted.archive_key} was put but does not read back "
-            f"as {wanted.sha256}",
-            hint="the object stays in landing; the batch is tried again by itself",
-        )
+    stored = proven(site.archive, wanted.archive_key, wanted.path, wanted.sha256, put)
     return stored.version_id
-
-
-def _is_proven(site: Site, wanted: _Wanted, stored: StoredObject) -> bool:
-    if stored.size_bytes != wanted.size_bytes:
-        return False
-    if stored.checksum_sha256 is not None and (sha256 := from_base64(stored.checksum_sha256)):
-        return sha256 == wanted.sha256
-    again = wanted.path.with_suffix(".again")
-    download = site.archive.download(wanted.archive_key, again, version_id=stored.version_id)
-    again.unlink(missing_ok=True)
-    return download is not None and download.sha256 == wanted.sha256

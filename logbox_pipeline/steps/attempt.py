@@ -33,6 +33,8 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
     A TransientError is told to the catalog as such and the batch is offered again later; any
     other error counts against the batch, as long as the stores answer. It is raised again.
     """
+    for left in site.settings.scratch.glob(f"{held.batch_id}-*"):
+        shutil.rmtree(left, ignore_errors=True)
     over = threading.Event()
     heart = threading.Thread(target=_beat, args=(site, held, over), daemon=True)
     heart.start()
@@ -62,6 +64,21 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
         shutil.rmtree(site.folder(held), ignore_errors=True)
 
 
+def sweep_scratch(site: Site) -> int:
+    """Remove the scratch of attempts that are over, on this machine. Returns how many went."""
+    with site.transaction() as cursor:
+        working = catalog.working_attempts(cursor)
+    before = site.now().timestamp() - site.settings.run_dead_after_s
+    gone = 0
+    for folder in site.settings.scratch.glob("*-*"):
+        batch_id, _, attempt = folder.name.rpartition("-")
+        is_over = attempt.isdigit() and (batch_id, int(attempt)) not in working
+        if is_over and folder.stat().st_mtime < before:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone += 1
+    return gone
+
+
 def _beat(site: Site, held: Claim, over: threading.Event) -> None:
     while not over.wait(HEARTBEAT_S):
         with suppress(LogboxError), site.transaction() as cursor:
@@ -85,7 +102,7 @@ def _tell(site: Site, held: Claim, said: str, is_transient: bool) -> AfterFailur
     with site.transaction() as cursor:
         catalog.fence(cursor, held)
         if is_transient:
-            catalog.back_off(cursor, held, said, site.now())
+            catalog.back_off(cursor, held.batch_id, held.attempt, said, site.now())
             return None
         return catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
 

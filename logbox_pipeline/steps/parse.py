@@ -245,8 +245,10 @@ def _put(site: Site, held: Claim, written: list[_Written]) -> list[PlannedFile]:
         fence(cursor, held)
         abandoned = catalog_logs.plan_lake_files(cursor, held, planned, site.now())
     site.reach("after_planned")
-    for lake_key in abandoned:
-        site.lake.delete(lake_key)
+    with site.transaction() as cursor:
+        # A newer attempt may have planned one of them again since.
+        for lake_key in catalog_logs.lock_abandoned(cursor, abandoned):
+            site.lake.delete(lake_key)
 
     def put(plan: PlannedFile, one: _Written) -> None:
         site.lake.put_file(plan.lake_key, one.path, one.sha256)

@@ -5,15 +5,18 @@ from pathlib import Path
 from logbox_pipeline.adapters.catalog_deliveries import Delivery, Gone, Refused
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.verification import Refusal, Verdict
+from logbox_pipeline.steps.proof import proven
 from logbox_pipeline.steps.site import Site
 
 
 def quarantine_file(
     site: Site, delivery: Delivery, path: Path, sha256: str, reason: Refusal
 ) -> str:
-    """Put bytes that were read into quarantine; the store checks their digest. Returns the key."""
+    """Put bytes that were read into quarantine and prove that they are there. Returns the key."""
     key = delivery.quarantine_key or _key(delivery, reason)
-    site.landing.put_file(key, path, sha256, metadata={"sha256": sha256})
+    put = site.landing.put_file(key, path, sha256, metadata={"sha256": sha256})
+    assert put is not None
+    proven(site.landing, key, path, sha256, put)
     return key
 
 

@@ -4,6 +4,7 @@ Called by the landing sensor and by nothing else that runs for long. Everything 
 stands in the catalog; the hint it is given only says where to go on listing.
 """
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,18 @@ from logbox_pipeline.core.batching import (
 )
 from logbox_pipeline.core.errors import FenceLost, LogboxError
 from logbox_pipeline.core.ports import ListedObject
+from logbox_pipeline.steps.attempt import sweep_scratch
 from logbox_pipeline.steps.settle import settle, sweep_lake, sweep_landing
 from logbox_pipeline.steps.site import Site
 
 LISTING_S = 20.0
 """How long one tick may list; the sensor's own limit is 60 s."""
+
+MOST_AHEAD = 8
+"""Batches offered and not yet claimed. Further files wait unbatched, so that a client who comes
+late is in the next batch and not behind all of another's burst."""
+
+_SETTLE_MOST = 5
 
 _OUTAGE_GAP = timedelta(seconds=45)
 """Ticks further apart than this mean that the machine, Postgres or the daemon was away: deaths
@@ -47,6 +55,7 @@ class Tick:
     swept: int
     paused_by: str | None
     hint: dict[str, str]
+    trouble: str | None
 
     @property
     def new(self) -> int:
@@ -75,6 +84,7 @@ def sense(
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
         catalog_landing.end_waiting(cursor, now)
         busy = catalog_batches.open_batches(cursor)
+        ahead = sum(batch.state == "open" for batch in busy)
         limits = site.settings
         # While paused nothing is formed either: what has piled up makes full batches later.
         waiting = [] if paused_at else catalog_landing.candidates(cursor, most=10_000)
@@ -83,12 +93,12 @@ def sense(
             BatchLimits(limits.batch_files, limits.batch_bytes, limits.batch_wait_s),
             is_idle=not busy,
             now=now,
-        )
+        )[: max(0, MOST_AHEAD - ahead)]
         catalog_batches.insert_batches(cursor, formed, now)
         offered = [] if paused_at else _to_offer(catalog_batches.open_batches(cursor), now)
         catalog_batches.tick(cursor, now)
     settled = _settle_orphans(site, now)
-    swept = sweep_landing(site) + sweep_lake(site)
+    swept, trouble = _sweep(site)
     return Tick(
         arrived,
         len(listed),
@@ -99,7 +109,19 @@ def sense(
         swept,
         (paused_by or "paused") if paused_at else None,
         next_hint,
+        trouble,
     )
+
+
+def _sweep(site: Site) -> tuple[int, str | None]:
+    """(how much was tidied, what could not be): tidying never holds up what arrives."""
+    swept, trouble = 0, None
+    for sweep in (sweep_landing, sweep_lake, sweep_scratch):
+        try:
+            swept += sweep(site)
+        except LogboxError as error:
+            trouble = error.message
+    return swept, trouble
 
 
 def _list(
@@ -189,6 +211,11 @@ def _bury(site: Site, batch: OpenBatch, *, had_outage: bool) -> AfterFailure | N
     with site.transaction() as cursor:
         if not catalog_batches.is_free(cursor, batch.batch_id):
             raise FenceLost(f"batch {batch.batch_id} is being committed right now")
+        if batch.run_id is None:
+            # It never came to the files: the machine, its queue or the catalog was in the way.
+            said = f"the run of attempt {batch.attempt} ended before it claimed the batch"
+            catalog_batches.back_off(cursor, batch.batch_id, batch.attempt, said, site.now())
+            return None
         if had_outage:
             catalog_batches.renew(cursor, batch.batch_id, batch.attempt)
             return None
@@ -196,7 +223,7 @@ def _bury(site: Site, batch: OpenBatch, *, had_outage: bool) -> AfterFailure | N
             cursor,
             batch.batch_id,
             batch.attempt,
-            f"run {batch.run_id or '(unclaimed)'} died without a word in attempt {batch.attempt}",
+            f"run {batch.run_id} died without a word in attempt {batch.attempt}",
             site.now(),
         )
 
@@ -207,7 +234,8 @@ def _settle_orphans(site: Site, now: datetime) -> int:
     with site.transaction() as cursor:
         orphans = catalog_batches.unsettled(cursor, before)
     settled = 0
-    for held in orphans[:5]:
+    # Chance, so that some that cannot be settled do not stand before the others.
+    for held in random.sample(orphans, min(len(orphans), _SETTLE_MOST)):
         try:
             settle(site, held)
             settled += 1

@@ -281,7 +281,16 @@ def _declared(
     if sidecar is None:
         return None, None
     content, its = sidecar
-    return declared_in_sidecar(content), its.version_id
+    declared = declared_in_sidecar(content)
+    if declared.sha256 != download.sha256 and not _is_current(site, key, download):
+        # It speaks of newer bytes that stand over these, and stays for their delivery.
+        return None, None
+    return declared, its.version_id
+
+
+def _is_current(site: Site, key: str, download: Download) -> bool:
+    standing = site.landing.head(key)
+    return standing is None or standing.version_id == download.stored.version_id
 
 
 def _declared_before(delivery: Delivery) -> Declared | None:

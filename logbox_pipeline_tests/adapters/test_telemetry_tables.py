@@ -216,6 +216,106 @@ def test_what_stays_in_the_lake_has_names_but_no_table(connection: Any) -> None:
     assert later.new_columns == ()
 
 
+ORDINARY = topic("vehicle_attitude", "q[0]", "q[1]", "q[2]", "q[3]")
+
+
+def wide(prefix: str, number: int) -> WantedTopic:
+    return topic("vehicle_attitude", *(f"{prefix}{n}" for n in range(number)))
+
+
+def reason_of(ensured: EnsuredTables, name: str = "vehicle_attitude") -> str | None:
+    return ensured.tables["ulog", name].lake_only_reason
+
+
+def test_one_clients_wide_topic_leaves_anothers_in_postgres(connection: Any) -> None:
+    first = ensure(connection, ORDINARY)
+    before = columns_of(connection, "ulog_vehicle_attitude")
+    odd = ensure(connection, wide("odd", 499))
+    assert reason_of(odd) == "over 500 columns"
+    # Named all the same, so that the lake's names never change.
+    assert len(odd.new_columns) == 499
+    assert ensure(connection, wide("odd", 499)) == EnsuredTables(odd.tables, ())
+    assert columns_of(connection, "ulog_vehicle_attitude") == before
+    assert ensure(connection, ORDINARY) == EnsuredTables(first.tables, ())
+    assert reason_of(first) is None
+
+
+def test_what_still_fits_goes_to_postgres_after_a_wide_topic(connection: Any) -> None:
+    ensure(connection, ORDINARY)
+    ensure(connection, wide("odd", 499))
+    newer = ensure(connection, topic("vehicle_attitude", "q[0]", "quat_reset_counter", "odd7"))
+    assert reason_of(newer) is None
+    assert [column.column_name for column in newer.new_columns] == ["quat_reset_counter"]
+    found = columns_of(connection, "ulog_vehicle_attitude")
+    assert list(found)[5:] == ["q_0", "q_1", "q_2", "q_3", "odd7", "quat_reset_counter"]
+    leaf_schema, leaf = partition_of("ulog_vehicle_attitude", DAY)
+    assert columns_of(connection, leaf, leaf_schema) == found
+
+
+def test_an_ordinary_topic_makes_the_table_that_a_wide_one_could_not(connection: Any) -> None:
+    assert reason_of(ensure(connection, wide("odd", 501))) == "over 500 columns"
+    assert ask(connection, "select relname from pg_class where relkind = 'p'") == []
+    assert reason_of(ensure(connection, ORDINARY)) is None
+    found = columns_of(connection, "ulog_vehicle_attitude")
+    assert list(found)[5:] == ["q_0", "q_1", "q_2", "q_3"]
+    assert reason_of(ensure(connection, wide("odd", 501))) == "over 500 columns"
+    assert columns_of(connection, "ulog_vehicle_attitude") == found
+
+
+def test_a_topic_without_fields_gets_its_table_after_a_wide_one(connection: Any) -> None:
+    ensure(connection, wide("odd", 501))
+    assert reason_of(ensure(connection, topic("vehicle_attitude"))) is None
+    assert len(columns_of(connection, "ulog_vehicle_attitude")) == 5
+
+
+def test_wide_rows_leave_narrow_ones_in_postgres(connection: Any) -> None:
+    ensure(connection, ORDINARY)
+    texts = topic("vehicle_attitude", *(f"t{n}" for n in range(400)), kind="text")
+    assert reason_of(ensure(connection, texts)) == "rows too wide for a Postgres page"
+    assert reason_of(ensure(connection, ORDINARY)) is None
+
+
+def test_one_batch_cannot_use_up_all_tables(connection: Any) -> None:
+    odd = [topic(f"odd{number}", "x") for number in range(8)]
+    ensured = ensure(connection, *odd, max_tables=8)
+    reason = "over 2 new telemetry tables in one batch (LOGBOX_MAX_TELEMETRY_TABLES)"
+    assert [table.lake_only_reason for table in ensured.tables.values()] == [
+        None,
+        None,
+        *[reason] * 6,
+    ]
+    assert len(ensured.new_columns) == 8
+    later = ensure(connection, *odd[:2], ORDINARY, *odd[2:], max_tables=8)
+    in_postgres = [
+        name for (_, name), table in later.tables.items() if table.lake_only_reason is None
+    ]
+    assert in_postgres == ["odd0", "odd1", "vehicle_attitude", "odd2"]
+    assert later.tables["ulog", "odd3"].lake_only_reason == reason
+
+
+def test_a_batch_killed_beside_a_wide_topic_leaves_nothing_half_done(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure(connection, ORDINARY)
+    ensure(connection, wide("odd", 499))
+    before = columns_of(connection, "ulog_vehicle_attitude")
+    registry = "select * from logbox.telemetry_columns order by table_name, position"
+    named = ask(connection, registry)
+    newer = topic("vehicle_attitude", "q[0]", "odd7", "newer")
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(telemetry_tables, "_comment", die)
+        with pytest.raises(KeyboardInterrupt):
+            ensure(connection, newer)
+    assert columns_of(connection, "ulog_vehicle_attitude") == before
+    assert ask(connection, registry) == named
+    assert reason_of(ensure(connection, newer)) is None
+    assert set(columns_of(connection, "ulog_vehicle_attitude")) - set(before) == {"odd7", "newer"}
+
+
 def test_tables_come_back_from_the_registry_alone(connection: Any) -> None:
     names = ensure(connection, topic("A", "x", "X"), topic("a", "x"))
     registry = ask(connection, "select table_name, column_name from logbox.telemetry_columns")
@@ -232,6 +332,7 @@ def test_tables_come_back_from_the_registry_alone(connection: Any) -> None:
     assert set(registry) == set(
         ask(connection, "select table_name, column_name from logbox.telemetry_columns")
     )
+    assert ensure(connection, topic("A", "x")).new_columns == ()
     assert registry_agrees(connection)
 
 

@@ -213,27 +213,54 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 
 
 def lake_only(
-    table: TelemetryTable, rows: tuple[NamedColumn, ...] = (), **given: object
+    table: TelemetryTable, standing: dict[str, str] | None = None, **given: object
 ) -> str | None:
     settings = {"postgres_topics": "*", "existing_tables": (), "max_tables": 10} | given
-    return tables.lake_only_reason(table, rows, **settings)  # type: ignore[arg-type]
+    return tables.lake_only_reason(table, standing, **settings)  # type: ignore[arg-type]
+
+
+def table_of(number: int, kind: str = "real", prefix: str = "f") -> TelemetryTable:
+    wanted = WantedTopic("ulog", "t", columns(*(f"{prefix}{n}" for n in range(number)), kind=kind))
+    return tables.assign_names(wanted, (), ())[0]
+
+
+def standing_as(table: TelemetryTable) -> dict[str, str]:
+    fixed = dict.fromkeys(("log_id", "instance", "received_on", "t_boot_us", "ts"), "bigint")
+    return fixed | {column.column_name: column.type for column in table.columns}
 
 
 def test_what_stays_in_the_lake_says_why() -> None:
     table = TelemetryTable("ulog_vehicle_attitude", "ulog", "vehicle_attitude", ())
-    wide = WantedTopic("ulog", "t", columns(*(f"f{number}" for number in range(501))))
-    _, wide_rows = tables.assign_names(wide, (), ())
-    texts = WantedTopic("ulog", "t", columns(*(f"f{n}" for n in range(400)), kind="text"))
-    _, text_rows = tables.assign_names(texts, (), ())
     assert lake_only(table) is None
     assert lake_only(table, postgres_topics="Vehicle_*, ulog_x") is None
     assert lake_only(table, postgres_topics="ulog_*") is None
     assert lake_only(table, postgres_topics="esc_*") == "not among LOGBOX_POSTGRES_TOPICS"
-    assert lake_only(table, wide_rows[:500]) is None
-    assert lake_only(table, wide_rows) == "over 500 columns"
-    assert lake_only(table, text_rows) == "rows too wide for a Postgres page"
+    assert lake_only(table_of(500)) is None
+    assert lake_only(table_of(501)) == "over 500 columns"
+    assert lake_only(table_of(400, "text")) == "rows too wide for a Postgres page"
     assert lake_only(table, existing_tables=("a", "b"), max_tables=2).startswith("over 2")
-    assert lake_only(table, existing_tables=(table.table_name, "b"), max_tables=2) is None
+    assert lake_only(table, {}, existing_tables=(table.table_name, "b"), max_tables=2) is None
+
+
+def test_only_columns_that_postgres_lacks_can_be_too_many() -> None:
+    ordinary, wide = table_of(4, prefix="q"), table_of(499)
+    texts = table_of(326, "text")
+    assert lake_only(wide, standing_as(table_of(1, prefix="q"))) is None
+    assert lake_only(wide, standing_as(ordinary)) == "over 500 columns"
+    assert lake_only(ordinary, standing_as(ordinary) | standing_as(wide)) is None
+    more_texts = lake_only(table_of(5, "text", "q"), standing_as(texts))
+    assert more_texts == "rows too wide for a Postgres page"
+    assert lake_only(table_of(300, "text"), standing_as(texts)) is None
+
+
+def test_one_batch_creates_a_quarter_of_the_tables_at_most() -> None:
+    table = table_of(1)
+    reason = "over 2 new telemetry tables in one batch (LOGBOX_MAX_TELEMETRY_TABLES)"
+    assert lake_only(table, new_tables=1, max_tables=8) is None
+    assert lake_only(table, new_tables=2, max_tables=8) == reason
+    standing = {"existing_tables": (table.table_name,), "max_tables": 8, "new_tables": 2}
+    assert lake_only(table, standing_as(table), **standing) is None
+    assert lake_only(table, new_tables=0, max_tables=1) is None
 
 
 def test_columns_over_many_logs_are_merged_in_the_order_first_seen() -> None:

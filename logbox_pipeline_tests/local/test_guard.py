@@ -92,6 +92,31 @@ def test_keys_of_every_kind_pass(stack: Any, bucket: str) -> None:
         assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
 
 
+def test_a_key_of_over_1024_bytes_is_refused(stack: Any, bucket: str) -> None:
+    s3 = stack.client()
+    longest = "ü/" * 341 + "x"
+    assert len(longest.encode()) == 1_024
+    s3.put_object(Bucket=bucket, Key=longest, Body=b"1")
+    assert s3.get_object(Bucket=bucket, Key=longest)["Body"].read() == b"1"
+    named = {"Bucket": bucket, "Key": longest + "y"}
+    for call, more in (
+        (s3.put_object, {"Body": b"1"}),
+        (s3.copy_object, {"CopySource": {"Bucket": bucket, "Key": longest}}),
+        (s3.create_multipart_upload, {}),
+        (s3.get_object, {}),
+        (s3.put_object_tagging, {"Tagging": {"TagSet": []}}),
+        (s3.delete_object, {}),
+    ):
+        with pytest.raises(ClientError) as refused:
+            call(**named, **more)
+        assert refused.value.response["Error"]["Code"] == "KeyTooLongError"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    with pytest.raises(ClientError, match="400"):
+        s3.head_object(**named)
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert {one["Key"] for one in listed} == {"secret", longest}
+
+
 def test_multipart_and_copy_pass(stack: Any, bucket: str) -> None:
     s3 = stack.client()
     upload = s3.create_multipart_upload(Bucket=bucket, Key="big")["UploadId"]

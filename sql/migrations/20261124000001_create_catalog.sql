@@ -163,9 +163,10 @@ create table logbox.deliveries (
     check ((state = 'quarantined' and left_landing_at is not null) <= (quarantine_key is not null)),
     check ((state = 'duplicate') <= (duplicate_of is not null))
 );
-create unique index deliveries_standing on logbox.deliveries (bucket, landing_key, etag, received_at)
+-- By the key's digest: a key may be longer than an index takes.
+create unique index deliveries_standing on logbox.deliveries (bucket, md5(landing_key), etag, received_at)
     where left_landing_at is null;
-create index deliveries_gone on logbox.deliveries (bucket, landing_key, etag, received_at);
+create index deliveries_by_key on logbox.deliveries (bucket, md5(landing_key), received_at);
 create index on logbox.deliveries (batch_id);
 create index on logbox.deliveries (client, received_at);
 create index on logbox.deliveries (received_on);

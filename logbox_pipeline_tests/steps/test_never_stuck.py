@@ -1,0 +1,238 @@
+"""Nothing is lost, stuck or blamed for ever, whatever one client, one object or one death does."""
+
+import hashlib
+import random
+import string
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.core.batching import RunSeen, RunState
+from logbox_pipeline.core.errors import FenceLost, StoreRefused, TransientError
+from logbox_pipeline.core.ports import StoredObject
+from logbox_pipeline.settings import Settings
+from logbox_pipeline.steps import parse as parsing
+from logbox_pipeline.steps.archive import archive
+from logbox_pipeline.steps.attempt import claim
+from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.load import load
+from logbox_pipeline.steps.parse import parse
+from logbox_pipeline.steps.parse_pool import Job
+from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
+from logbox_pipeline.steps.sense import MOST_AHEAD, Tick
+from logbox_pipeline.steps.settle import settle
+from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.verify import verify
+from logbox_pipeline_tests import journey
+from logbox_pipeline_tests.journey import jsonl, upload
+
+
+def bury(site: Site) -> Tick:
+    """The tick that finds the running attempt long silent."""
+    journey.change(
+        site, "update logbox.batches set heartbeat_at = heartbeat_at - interval '2 minutes'"
+    )
+    return journey.tick(site)
+
+
+def let_back_off_pass(site: Site) -> None:
+    journey.change(site, "update logbox.batches set not_before = null")
+
+
+def test_refused_file_alone_in_a_batch_that_dies_twice_still_leaves_landing(site: Site) -> None:
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("x"), sha256="0" * 64)
+    for run in ("r1", "r2"):
+        (batch,) = journey.tick(site).offered
+        verify(site, claim(site, batch.batch_id, batch.attempt, run))
+        bury(site)
+    let_back_off_pass(site)
+    journey.ingest_all(site)
+    assert journey.keys_in(site.landing, "landing/") == []
+    assert journey.rows(site, "select state from logbox.deliveries") == [("quarantined",)]
+    assert journey.rows(site, "select state from logbox.batches") == [("finished",)]
+
+
+def test_duplicate_alone_in_a_batch_that_dies_twice_still_leaves_landing(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    journey.ingest_all(site)
+    upload(site, "landing/acme/d1/b.jsonl", jsonl("x"))
+    for run in ("r1", "r2"):
+        (batch,) = journey.tick(site).offered
+        held = claim(site, batch.batch_id, batch.attempt, run)
+        verify(site, held)
+        archive(site, held)
+        parse(site, held)
+        bury(site)
+    let_back_off_pass(site)
+    journey.ingest_all(site)
+    assert journey.keys_in(site.landing, "landing/") == []
+
+
+def test_run_that_could_not_claim_is_no_file_s_fault(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    away = journey.with_settings(site, database_url="postgresql://logbox_writer:x@127.0.0.1:1/no")
+    for _ in range(3):
+        (batch,) = journey.tick(site).offered
+        with pytest.raises(TransientError):
+            list(ingest_offered(away, batch.run_key, "r"))
+        journey.tick(site, {batch.run_key: RunSeen(RunState.ENDED)})
+        let_back_off_pass(site)
+    assert journey.rows(site, "select failures, transient_failures from logbox.batches") == [(0, 3)]
+    journey.ingest_all(site)
+    assert journey.rows(site, "select state from logbox.logs") == [("loaded",)]
+
+
+def test_object_that_cannot_be_deleted_holds_up_nobody(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    held = journey.claim_offered(site)
+    verify(site, held)
+    archive(site, held)
+    load(site, held, parse(site, held))
+    journey.change(
+        site,
+        "update logbox.batches set state = 'finished', finished_at = now() - interval '1 day'",
+    )
+    delete = S3Bucket.delete
+
+    def locked(self: S3Bucket, key: str, *, version_id: str | None = None) -> None:
+        if key.endswith("a.jsonl"):
+            raise StoreRefused("could not delete it: AccessDenied (object lock)")
+        delete(self, key, version_id=version_id)
+
+    monkeypatch.setattr(S3Bucket, "delete", locked)
+    upload(site, "landing/beta/d1/b.jsonl", jsonl("y"))
+    seen = journey.tick(site)
+    assert len(seen.offered) == 1
+    assert "object lock" in (seen.trouble or "")
+
+
+def test_quarantine_copy_that_is_not_proven_keeps_the_object_in_landing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = S3Bucket._put
+
+    def lossy(self: S3Bucket, key: str, body: Any, size_bytes: int, *rest: Any) -> Any:
+        if not key.startswith("quarantine/"):
+            return put(self, key, body, size_bytes, *rest)
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=b"")
+        return StoredObject(size_bytes, "etag", None, datetime.now(UTC))
+
+    monkeypatch.setattr(S3Bucket, "_put", lossy)
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"), sha256="0" * 64)
+    held = journey.claim_offered(site)
+    with pytest.raises(TransientError, match="does not read back"):
+        verify(site, held)
+    assert journey.keys_in(site.landing, "landing/") == ["landing/acme/d1/a.jsonl"]
+
+
+def test_sidecar_of_newer_bytes_is_not_held_against_older_ones(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("old"), declare=False)
+    held = journey.claim_offered(site)
+    time.sleep(1.1)  # listings tell times to the second
+    new = jsonl("new")
+    upload(site, "landing/acme/d1/a.jsonl", new, declare=False)
+    site.landing.put_bytes(
+        "landing/acme/d1/a.jsonl.sha256", hashlib.sha256(new).hexdigest().encode()
+    )
+    verify(site, held)
+    assert journey.rows(site, "select state from logbox.deliveries") == [("waiting",)]
+    journey.change(site, "update logbox.batches set state = 'finished'")
+    journey.ingest_all(site)
+    assert ("new",) in journey.rows(site, "select message from logbox.log_events")
+
+
+@pytest.mark.parametrize("size", [901, 1_000])
+def test_long_key_of_one_client_stops_nobody(site: Site, size: int) -> None:
+    letters = random.Random(1).choices(string.ascii_letters, k=size)
+    key = "landing/acme/" + "".join(
+        "/" if place % 100 == 99 else letter for place, letter in enumerate(letters)
+    )
+    upload(site, key[: size - 1] + "z", jsonl("x"))
+    upload(site, "landing/beta/d1/b.jsonl", jsonl("y"))
+    journey.ingest_all(site)
+    assert journey.rows(
+        site, "select client, state, reason from logbox.deliveries order by client"
+    ) == [("acme", "quarantined", "unsafe_key"), ("beta", "archived", None)]
+
+
+def test_scratch_of_a_killed_run_goes_with_the_next_attempt(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    verify(site, journey.claim_offered(site))
+    assert list(site.settings.scratch.iterdir())
+    bury(site)
+    journey.ingest_all(site)
+    assert list(site.settings.scratch.iterdir()) == []
+
+
+def test_scratch_nobody_works_in_is_swept(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    held = journey.claim_offered(site)
+    verify(site, held)
+    journey.change(site, "update logbox.batches set state = 'finished'")
+    later = replace(site, now=lambda: datetime.now(UTC) + timedelta(seconds=61))
+    journey.tick(later)
+    assert not site.folder(held).exists()
+
+
+def test_late_client_waits_for_the_next_batch_and_not_for_all_of_a_burst(site: Site) -> None:
+    small = journey.with_settings(site, batch_files=2)
+    for number in range(2 * MOST_AHEAD + 10):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    assert len(journey.tick(small).offered) == MOST_AHEAD
+    upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
+    assert len(journey.tick(small).offered) == MOST_AHEAD
+    first = journey.tick(small).offered[0]
+    list(ingest_offered(small, first.run_key, "r"))
+    journey.tick(small)
+    assert journey.rows(
+        site, "select batch_id is not null from logbox.deliveries where client = 'beta'"
+    ) == [(True,)]
+
+
+def test_sleeper_that_wakes_deletes_no_live_lake_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempt 1 puts a file and dies. Attempt 2 would put another and is told to delete the
+    first; asleep before it does, it is buried. Attempt 3 makes the first file live."""
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    upload(site, "landing/acme/d1/b.jsonl", jsonl("y"))
+    first = journey.claim_offered(site, "r1")
+    verify(site, first)
+    archive(site, first)
+    parse(site, first)
+    (batch,) = bury(site).offered
+    second = claim(site, batch.batch_id, batch.attempt, "r2")
+    verify(site, second)
+    archive(site, second)
+    parse_all = parsing.parse_all
+
+    def one_times_out(settings: Settings, jobs: Sequence[Job]) -> Iterator[ParsedLog | UnparsedLog]:
+        for place, result in enumerate(parse_all(settings, jobs)):
+            yield UnparsedLog("parser_timeout", "a busy machine") if place == 0 else result
+
+    lock = parsing.catalog_logs.lock_abandoned
+
+    def asleep(cursor: Any, lake_keys: Sequence[str]) -> list[str]:
+        monkeypatch.setattr(parsing, "parse_all", parse_all)
+        monkeypatch.setattr(parsing.catalog_logs, "lock_abandoned", lock)
+        journey.change(site, "update logbox.batches set failures = 0")
+        (third,) = bury(site).offered
+        list(ingest_offered(site, third.run_key, "r3"))
+        return lock(cursor, lake_keys)
+
+    monkeypatch.setattr(parsing, "parse_all", one_times_out)
+    monkeypatch.setattr(parsing.catalog_logs, "lock_abandoned", asleep)
+    with pytest.raises(FileNotFoundError):  # its scratch went with the next attempt's claim
+        parse(site, second)
+    with pytest.raises(FenceLost):
+        settle(site, second)
+    live = journey.rows(site, "select lake_key from logbox.lake_files where state = 'live'")
+    assert live
+    assert {key for (key,) in live} <= set(journey.keys_in(site.lake))
