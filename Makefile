@@ -56,6 +56,7 @@ shell: $(READY) ## A shell with the stack's environment
 	@$(BIN)/logbox shell
 
 migration: $(READY) ## name=create_x: an empty migration
+	@test -n "$(name)" || { echo 'say which: make migration name=create_x' >&2; exit 2; }
 	@$(BIN)/logbox migrate new $(name)
 
 migrate: $(READY) ## Apply pending migrations
@@ -65,6 +66,7 @@ rollback: $(READY) ## Roll the newest migration back
 	@$(BIN)/logbox migrate down
 
 api-token: $(READY) ## client=mylittledrone: a client and its key, printed once
+	@test -n "$(client)" || { echo 'say whose: make api-token client=mylittledrone' >&2; exit 2; }
 	@$(BIN)/logbox client add $(client)
 
 bench: $(READY) ## Measure, against dlt and against the bare requests

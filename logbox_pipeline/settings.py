@@ -5,9 +5,11 @@ environment. `.env.example` lists every name here; a test keeps the two the same
 """
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -127,8 +129,13 @@ def load_settings() -> Settings:
     Raises SettingError naming the first wrong setting.
     """
     home = Path(os.environ.get("LOGBOX_HOME", ".logbox"))
+    return _read(*stack_files(home), Path(".env"))
+
+
+def _read(*files: Path) -> Settings:
+    _refuse_unknown_names(Path(".env"))
     try:
-        return Settings(_env_file=(*stack_files(home), ".env"))
+        return Settings(_env_file=files)
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = "LOGBOX_" + "_".join(str(part) for part in first["loc"]).upper()
@@ -138,6 +145,20 @@ def load_settings() -> Settings:
         ) from None
 
 
+def _refuse_unknown_names(file: Path) -> None:
+    """A misspelt setting would be passed over in silence."""
+    known = {f"LOGBOX_{name.upper()}" for name in Settings.model_fields}
+    for name in dotenv_values(file):
+        # What `logbox client add` prints for a drone may stand in the same file.
+        is_drones = name.startswith("LOGBOX_CLIENT") or name == "LOGBOX_VEHICLE"
+        if name.startswith("LOGBOX_") and name not in known and not is_drones:
+            likely = get_close_matches(name, known, n=1)
+            raise SettingError(
+                f"{name} in .env is no setting",
+                hint=f"did you mean {likely[0]}?" if likely else "see .env.example for their names",
+            )
+
+
 def stack_files(home: Path) -> tuple[Path, Path]:
     """Where the embedded stack leaves its settings."""
     return home / "stack.env", home / "setup.env"
@@ -145,7 +166,7 @@ def stack_files(home: Path) -> tuple[Path, Path]:
 
 def is_embedded() -> bool:
     """Whether no store and no database is configured, so that the embedded stack serves."""
-    own = Settings(_env_file=".env")
+    own = _read(Path(".env"))
     return own.database_url is None and own.s3_endpoint is None and own.s3_access_key_id is None
 
 

@@ -6,7 +6,6 @@ sensor and runs, what is shown of it all.
 """
 
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.cli.clients import catalog_of, iam_of, public_endpoint
 from logbox_pipeline.cli.say import print_table, say, stderr, stdout
-from logbox_pipeline.cli.stack import interrupt, require_embedded
+from logbox_pipeline.cli.stack import end_on_signals, require_embedded
 from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS
 from logbox_pipeline.drone.uploader import Target, UploadError
@@ -69,7 +68,7 @@ def demo(
     started = time.monotonic()
     os.environ.update(PINNED)
     os.environ["LOGBOX_WEB_PORT"] = str(port or _web_port(load_settings()))
-    signal.signal(signal.SIGTERM, interrupt)
+    end_on_signals()
     passed = None
     try:
         with running(load_settings().home, say) as (stack, dagster):

@@ -5,8 +5,10 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -23,7 +25,7 @@ from logbox_pipeline.steps.site import open_site
 def up() -> None:
     """Run the embedded stack in the foreground until ctrl-c: Postgres, S3, Dagster."""
     require_embedded("up", hint="run Dagster against it with docker-compose.yml, or clear .env")
-    signal.signal(signal.SIGTERM, interrupt)
+    end_on_signals()
     try:
         with running(load_settings().home, say) as (stack, dagster):
             say("up; ctrl-c stops it, or `logbox down` from elsewhere")
@@ -68,7 +70,7 @@ def db(
 
 
 def shell() -> None:
-    """Open a shell in which psql, aws, boto3 and duckdb find the stack."""
+    """Open a shell in which logbox, psql, aws and boto3 find the stack."""
     settings = load_settings()
     environment = {
         **os.environ,
@@ -79,11 +81,26 @@ def shell() -> None:
         "DATABASE_URL": required(settings.database_url, "LOGBOX_DATABASE_URL"),
         "DAGSTER_HOME": str((settings.home / "dagster").absolute()),
         "LOGBOX_DAGSTER_DATABASE_URL": settings.dagster_database_url or "",
-        "PATH": f"{binary('psql').parent}:{os.environ.get('PATH', '')}",
+        **_psql_environment(required(settings.database_url, "LOGBOX_DATABASE_URL")),
+        "PATH": os.pathsep.join(
+            (str(Path(sys.executable).parent), str(binary("psql").parent), os.environ["PATH"])
+        ),
     }
     say("a shell with the stack's environment; `exit` leaves it")
     program = os.environ.get("SHELL", "/bin/sh")
     os.execve(program, [program], {k: v for k, v in environment.items() if v})  # noqa: S606
+
+
+def _psql_environment(url: str) -> dict[str, str]:
+    """What psql and every other libpq program reads."""
+    split = urlsplit(url)
+    return {
+        "PGHOST": split.hostname or "",
+        "PGPORT": str(split.port or 5432),
+        "PGUSER": unquote(split.username or ""),
+        "PGPASSWORD": unquote(split.password or ""),
+        "PGDATABASE": split.path.removeprefix("/"),
+    }
 
 
 def require_embedded(command: str, *, hint: str) -> None:
@@ -93,6 +110,12 @@ def require_embedded(command: str, *, hint: str) -> None:
             f"`logbox {command}` runs the embedded stack, but .env names a store or database",
             hint=hint,
         )
+
+
+def end_on_signals() -> None:
+    """End as ctrl-c does when told to, and when the terminal is closed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:

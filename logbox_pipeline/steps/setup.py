@@ -116,17 +116,16 @@ def make_roles_and_databases(settings: Settings, say: Callable[[str], None]) -> 
 
 
 def _make_role(cursor: Any, role: str, password: str | None) -> None:
+    """A role that is there stays as it is: a slip in .env must not change a running password."""
     cursor.execute("select from pg_roles where rolname = %s", (role,))
-    verb = sql.SQL("alter" if cursor.fetchone() is not None else "create")
-    if password is None:
-        if cursor.rowcount == 0:
-            cursor.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+    if cursor.fetchone() is not None:
         return
-    cursor.execute(
-        sql.SQL("{} role {} login password {}").format(
-            verb, sql.Identifier(role), sql.Literal(password)
-        )
+    login = (
+        sql.SQL("nologin")
+        if password is None
+        else sql.SQL("login password {}").format(sql.Literal(password))
     )
+    cursor.execute(sql.SQL("create role {} {}").format(sql.Identifier(role), login))
 
 
 def _make_database(cursor: Any, database: str) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -611,8 +612,13 @@ def test_every_request_is_logged_with_its_signer_and_no_secret(
     named = {"Bucket": bucket, "Key": "secret"}
     urllib.request.urlopen(stack.client().generate_presigned_url("get_object", Params=named))
     send(stack, "GET", f"/{bucket}/anonymous", [("Host", host(stack))])
-    text = (stack.home / "log" / "access.jsonl").read_text()
-    lines = [line for line in map(json.loads, text.splitlines()) if line["bucket"] == bucket]
+    # A line is written once its answer is sent.
+    deadline = time.monotonic() + 10
+    lines: list[dict[str, Any]] = []
+    while not any(line["key"] == "anonymous" for line in lines) and time.monotonic() < deadline:
+        text = (stack.home / "log" / "access.jsonl").read_text()
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        lines = [line for line in map(json.loads, whole) if line["bucket"] == bucket]
     put = next(line for line in lines if line["key"] == "landing/drone/ä.ulg")
     assert put["key_id"] == drone["aws_access_key_id"]
     assert (put["operation"], put["status"], put["bytes_in"]) == ("PutObject", 200, 5)
