@@ -76,7 +76,9 @@ def test_a_batch_that_backs_off_says_why_and_until_when(site: Site) -> None:
     held = claim(site, batch.batch_id, batch.attempt, "a-run")
     assert status(site).batches[0]["state"] == "running"
     with site.transaction() as cursor:
-        until = catalog_batches.back_off(cursor, held, "S3 was away", site.now())
+        until = catalog_batches.back_off(
+            cursor, held.batch_id, held.attempt, "S3 was away", site.now()
+        )
     (row,) = status(site).batches
     assert (row["state"], row["not_before"], row["last_error"]) == ("open", until, "S3 was away")
 
