@@ -1,7 +1,7 @@
 """What the catalog says of the whole: for checks, `logbox status` and `logbox trace`. Read-only."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -193,17 +193,3 @@ def growth(cursor: Any, now: datetime) -> Row:
         """,
         {"now": now, "week_ago": now - timedelta(days=7)},
     )[0]
-
-
-def live_rows(cursor: Any, received_on: date) -> dict[str, int]:
-    """Rows that the catalog says each lake table has for a day."""
-    cursor.execute(
-        """
-        select table_name, sum(rows)::bigint
-        from logbox.lake_files
-        where state = 'live' and received_on = %s
-        group by table_name
-        """,
-        (received_on,),
-    )
-    return dict(cursor.fetchall())

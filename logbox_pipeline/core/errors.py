@@ -7,7 +7,6 @@
     │   ├── StoreRefused  the object store or database said no
     │   └── FenceLost     another attempt owns this batch now; stop, touch nothing
     └── TransientError    down, slow or refusing for now: the only kind that is retried
-        └── ObjectChanged what was read is no longer what was listed; list again
 
 Each says what, where, expected, found and what to do next. Adapters translate foreign errors
 into these; nothing above them catches a boto3 or psycopg2 error.
@@ -51,7 +50,3 @@ class FenceLost(PermanentError):
 
 class TransientError(LogboxError):
     """Down, slow or refusing for now."""
-
-
-class ObjectChanged(TransientError):
-    """What was read is no longer what was listed."""
