@@ -193,14 +193,17 @@ def give_passwords(cluster: Cluster) -> None:
     import psycopg2
     from psycopg2 import sql
 
-    with contextlib.closing(psycopg2.connect(cluster.admin_url)) as connection, connection:
-        with connection.cursor() as cursor:
-            for role, password in cluster.passwords.items():
-                cursor.execute(
-                    sql.SQL("alter role {} login password {}").format(
-                        sql.Identifier(role), sql.Literal(password)
-                    )
+    with (
+        contextlib.closing(psycopg2.connect(cluster.admin_url)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        for role, password in cluster.passwords.items():
+            cursor.execute(
+                sql.SQL("alter role {} login password {}").format(
+                    sql.Identifier(role), sql.Literal(password)
                 )
+            )
 
 
 @pytest.fixture
