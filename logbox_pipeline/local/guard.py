@@ -500,6 +500,7 @@ def settle(request: Request, status: int, failures: list[tuple[str, str]]) -> Re
         for service in changed_state(request):
             durable.save_state(service)
     except Exception:
+        # Whatever MiniStack's private code raises: what is not on disk is not answered 200.
         log.exception("the state of %s could not be saved", request.service)
         return Refusal(503, "ServiceUnavailable", "The change could not be saved. Try again.")
     return None
