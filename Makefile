@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo up down setup test lint format lock db shell migration migrate rollback api-token bench clean
+.PHONY: help demo up down setup test fuzz lint format lock db shell migration migrate rollback api-token bench clean
 
 help: ## Show these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +32,10 @@ setup: $(READY) ## Make buckets, roles, databases, tables; again is harmless
 
 test: $(READY) ## Run the tests on a Postgres and an S3 of their own (ARGS goes to pytest)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+fuzz: $(READY) ## Damage logs of every format, cases=20000 of each, and look that nothing breaks
+	@LOGBOX_FUZZ_CASES=$(or $(cases),20000) $(BIN)/python -m pytest -n 2 \
+		logbox_pipeline_tests/formats/test_fuzz.py $(ARGS)
 
 lint: $(READY) ## ruff, format, types, import rules, compose schema
 	@$(BIN)/ruff check .

@@ -72,6 +72,18 @@ class Settings(BaseSettings):
     max_log_bytes: int = Field(
         4 * 1024**3, gt=0, le=5 * 1024**3, description="Larger objects are quarantined unread."
     )
+    max_unwrapped_bytes: int = Field(
+        4 * 1024**3, gt=0, description="A log that is larger once unwrapped stays unparsed."
+    )
+    max_unwrapped_total_bytes: int = Field(
+        16 * 1024**3,
+        gt=0,
+        description="Most unwrapped bytes of one object, and of one batch, in scratch at a time.",
+    )
+    max_unwrapped_ratio: int = Field(
+        200, gt=0, description="Past its first 256 MiB, unwrapped over wrapped size of a bomb."
+    )
+    max_members: int = Field(1_000, gt=0, description="An archive of more members stays unparsed.")
 
     batch_files: int = Field(500, gt=0, description="Most files in one batch.")
     batch_bytes: int = Field(256 * 1024**2, gt=0, description="Most bytes in one batch.")
@@ -97,6 +109,10 @@ class Settings(BaseSettings):
     )
     max_telemetry_tables: int = Field(
         2_000, gt=0, description="Further telemetry tables stay in the lake only."
+    )
+
+    lake_grace_s: int = Field(
+        3_600, ge=0, description="How long a replaced Parquet file may still be read."
     )
 
     freshness_promise_s: int = Field(

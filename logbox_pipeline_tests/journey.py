@@ -166,14 +166,21 @@ _CATALOG = {
             damaged_bytes, info::text, loaded_at is null
         from logbox.logs
     """,
-    "object_logs": "select client, sha256, member, log_id::text from logbox.object_logs",
+    "object_logs": """
+        select client, sha256, member, log_id::text, reason, detail
+        from logbox.object_logs
+    """,
     "log_topics": """
         select log_id::text, topic, instance, rows, first_t_boot_us, last_t_boot_us, table_name,
-            lake_only_reason
+            lake_only_reason, first_at, last_at, rate_hz, fields::text, fields_id::text
         from logbox.log_topics
     """,
     "log_parameters": "select p::text from logbox.log_parameters p",
     "log_events": "select e::text from logbox.log_events e",
+    "log_track": "select t::text from logbox.log_track t",
+    "flights": "select (to_jsonb(f) - 'started_before')::text from logbox.flights f",
+    "flight_logs": "select m::text from logbox.flight_logs m",
+    "vehicle_aliases": "select client, vehicle_uid, vehicle from logbox.vehicle_aliases",
     "telemetry_columns": """
         select table_name, column_name, format, topic, source_name, position, type, unit, scale,
             definition
@@ -236,7 +243,7 @@ def _manifests(site: Site) -> dict[str, list[str]]:
         for text in read[0].splitlines():
             line = json.loads(text)
             about = (line["kind"], *(line.get(name) for name in (
-                "client", "delivery_id", "log_id", "table_name", "column_name"
+                "client", "delivery_id", "log_id", "table_name", "column_name", "sha256", "member"
             )))  # fmt: skip
             kept = {
                 name: value

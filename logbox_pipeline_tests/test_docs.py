@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pandas as pd
 import pytest
 import typer.main
 
+from logbox_pipeline import frames
 from logbox_pipeline.cli.main import app
 from logbox_pipeline.core.verification import Refusal
 from logbox_pipeline.definitions import defs
@@ -184,7 +186,7 @@ def test_queries_and_code_of_readme_run(
     pretend_to_be_the_drone(site, monkeypatch)
     with (tmp_path / "flight-3.ulg").open("wb") as out:
         write_ulog(out, seed=3, duration_s=5)
-    upload, read = (block for language, block in BLOCKS if language == "python")
+    upload, read, aligned = (block for language, block in BLOCKS if language == "python")
     run(upload)
     with (tmp_path / "companion.jsonl").open("wb") as out:
         write_jsonl(out, seed=3, lines=300)
@@ -198,6 +200,10 @@ def test_queries_and_code_of_readme_run(
     }
     run(read.replace("logbox-lake", site.lake.bucket))
     assert "heron" in capsys.readouterr().out
+    monkeypatch.setattr("logbox_pipeline.frames.load_settings", lambda: site.settings)
+    ((log_id,),) = journey.rows(site, "select log_id::text from logbox.logs where format = 'ulog'")
+    run(aligned.replace("LOG_ID", log_id))
+    assert "vehicle_attitude.q_0" in capsys.readouterr().out
 
     # DuckDB's S3 reader is an extension from the network: here it reads a copy.
     for stored in site.lake.list_all("lake/"):
@@ -219,6 +225,16 @@ def test_queries_and_code_of_readme_run(
     assert (lowest_v, highest_a, remaining) == pytest.approx(
         (lake_lowest_v, lake_highest_a, lake_remaining), rel=1e-6
     )
+    # DuckDB's as-of join and ours give the same frame.
+    frame = frames.aligned(log_id, ["vehicle_attitude", "battery_status"], 10)
+    wanted = [f"vehicle_attitude.q_{number}" for number in range(4)]
+    wanted += [f"battery_status.{name}" for name in ("voltage_v", "current_a", "remaining")]
+    rows = frame[wanted].reset_index().itertuples(index=False, name=None)
+    assert [none_for_missing(row) for row in rows] == found["lake_aligned.sql"]
+
+
+def none_for_missing(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(None if value is pd.NA else value for value in row)
 
 
 def pretend_to_be_the_drone(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:

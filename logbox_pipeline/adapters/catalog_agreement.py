@@ -8,6 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LiveFile:
+    """`batch_id`: whose logs' rows are in it, whoever wrote it."""
+
     lake_key: str
     table_name: str
     batch_id: str
@@ -30,9 +32,9 @@ def recent_batches(cursor: Any, since: datetime, most: int) -> list[str]:
 def live_files(cursor: Any, batches: Sequence[str]) -> list[LiveFile]:
     cursor.execute(
         """
-        select lake_key, table_name, batch_id
+        select lake_key, table_name, batch_ids[1]
         from logbox.lake_files
-        where state = 'live' and batch_id = any(%s::uuid[])
+        where state = 'live' and batch_ids && %s::uuid[]
         order by lake_key
         """,
         (list(batches),),
@@ -44,11 +46,10 @@ def lake_only_tables(cursor: Any, batches: Sequence[str]) -> set[tuple[str, str]
     """(batch, table) whose rows are meant to be in the lake alone."""
     cursor.execute(
         """
-        select distinct d.batch_id, t.table_name
+        select distinct l.batch_id, t.table_name
         from logbox.log_topics t
         join logbox.logs l using (log_id)
-        join logbox.deliveries d using (delivery_id)
-        where t.lake_only_reason is not null and d.batch_id = any(%s::uuid[])
+        where t.lake_only_reason is not null and l.batch_id = any(%s::uuid[])
         """,
         (list(batches),),
     )

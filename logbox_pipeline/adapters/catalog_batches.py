@@ -334,7 +334,7 @@ def _fail_deliveries(cursor: Any, deliveries: Sequence[UUID], error: str) -> Non
         """
         update logbox.logs
         set state = 'failed', reason = 'batch_failed', detail = %s
-        where delivery_id = any(%s::uuid[]) and state = 'archived'
+        where delivery_id = any(%s::uuid[]) and state = 'archived' and superseded_by is null
         """,
         (error[:4_000], wanted),
     )

@@ -202,7 +202,7 @@ def candidates(cursor: Any, most: int) -> list[Candidate]:
                         state = 'archived'
                         and coalesce(
                             (
-                                select bool_or(l.state = 'archived')
+                                select bool_or(l.state = 'archived' and l.superseded_by is null)
                                 from logbox.logs l
                                 where l.delivery_id = d.delivery_id
                             ),

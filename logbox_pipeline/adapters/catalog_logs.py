@@ -6,14 +6,19 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg2 import Binary
 from psycopg2.extras import Json, execute_values
 
 from logbox_pipeline.adapters.catalog_batches import Claim
+from logbox_pipeline.adapters.catalog_topics import TopicResult, record_topics
+from logbox_pipeline.adapters.catalog_vehicles import record_aliases
+from logbox_pipeline.core.growth import Beginning
 
 
 @dataclass(frozen=True)
 class OwnedLog:
-    """A log that this batch parses and loads."""
+    """A log that a delivery brought. `sha256` is its object's digest, `member` the log's name in
+    there: empty when the object is the log, or a wrapper around this one stream."""
 
     log_id: UUID
     delivery_id: UUID
@@ -22,23 +27,42 @@ class OwnedLog:
     content_sha256: str
     received_at: datetime
     size_bytes: int
+    sha256: str
+    beginning: Beginning
+    member: str = ""
 
 
-def take_ownership(cursor: Any, found: Sequence[OwnedLog]) -> tuple[list[OwnedLog], list[OwnedLog]]:
-    """Insert the logs that nobody has yet. Returns (owned and not yet loaded, duplicates).
+@dataclass(frozen=True)
+class RefusedMember:
+    """A member of an archive that was not read, and why."""
 
-    `found` holds one entry per delivery; of equal ones the first in order wins. Rows are written
-    in log_id order, so that two batches never wait for each other in a ring.
+    delivery_id: UUID
+    client: str
+    sha256: str
+    member: str
+    reason: str
+    detail: str
+
+
+def take_ownership(
+    cursor: Any, found: Sequence[OwnedLog], refused: Sequence[RefusedMember] = ()
+) -> tuple[list[OwnedLog], list[UUID]]:
+    """Insert the logs that nobody has yet. Returns (owned and neither loaded nor superseded yet,
+    deliveries that only repeat what others own).
+
+    `found` holds every log of every delivery; of equal ones the first in order wins. Rows are
+    written in log_id order, so that two batches never wait for each other in a ring.
     """
     ordered = sorted(found, key=lambda one: (one.log_id, one.received_at, one.delivery_id))
     if not ordered:
         return [], []
+    first = list({one.log_id: one for one in reversed(ordered)}.values())[::-1]
     execute_values(
         cursor,
         """
         insert into logbox.logs (
             log_id, client, vehicle, content_sha256, delivery_id, received_at, received_on,
-            size_bytes
+            size_bytes, head, marks
         )
         values %s
         on conflict do nothing
@@ -53,32 +77,29 @@ def take_ownership(cursor: Any, found: Sequence[OwnedLog]) -> tuple[list[OwnedLo
                 one.received_at,
                 one.received_at.date(),
                 one.size_bytes,
+                Binary(one.beginning.head),
+                list(one.beginning.marks),
             )
-            for one in {one.log_id: one for one in reversed(ordered)}.values()
-        ][::-1],
+            for one in first
+        ],
+        template="(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[])",
         page_size=2_000,
     )
-    execute_values(
-        cursor,
-        """
-        insert into logbox.object_logs (client, sha256, log_id)
-        values %s
-        on conflict do nothing
-        """,
-        sorted({(one.client, one.content_sha256, str(one.log_id)) for one in ordered}),
-        page_size=2_000,
-    )
+    _record_members(cursor, found, refused)
     cursor.execute(
-        "select log_id, delivery_id, state from logbox.logs where log_id = any(%s::uuid[])",
-        ([str(one.log_id) for one in ordered],),
+        """
+        select log_id, delivery_id, state = 'loaded' or superseded_by is not null
+        from logbox.logs
+        where log_id = any(%s::uuid[])
+        """,
+        ([str(one.log_id) for one in first],),
     )
     owners = {UUID(row[0]): (UUID(row[1]), row[2]) for row in cursor.fetchall()}
-    owned = [
-        one
-        for one in ordered
-        if owners[one.log_id][0] == one.delivery_id and owners[one.log_id][1] != "loaded"
-    ]
-    duplicates = [one for one in ordered if owners[one.log_id][0] != one.delivery_id]
+    owned = [one for one in first if owners[one.log_id] == (one.delivery_id, False)]
+    owning = {owner for owner, _ in owners.values()}
+    duplicates = {
+        one.delivery_id: one.log_id for one in reversed(found) if one.delivery_id not in owning
+    }
     if duplicates:
         execute_values(
             cursor,
@@ -88,10 +109,80 @@ def take_ownership(cursor: Any, found: Sequence[OwnedLog]) -> tuple[list[OwnedLo
             from (values %s) as v (delivery_id, log_id)
             where d.delivery_id = v.delivery_id::uuid
             """,
-            [(str(one.delivery_id), str(one.log_id)) for one in duplicates],
+            [(str(delivery_id), str(log_id)) for delivery_id, log_id in duplicates.items()],
             page_size=2_000,
         )
-    return owned, duplicates
+    return owned, list(duplicates)
+
+
+def _record_members(
+    cursor: Any, found: Sequence[OwnedLog], refused: Sequence[RefusedMember]
+) -> None:
+    """What each object holds, as it was read now: an earlier reading may have found less."""
+    members = {
+        (one.client, one.sha256, one.member): (str(one.log_id), None, None) for one in found
+    } | {(one.client, one.sha256, one.member): (None, one.reason, one.detail) for one in refused}
+    execute_values(
+        cursor,
+        """
+        insert into logbox.object_logs as o (client, sha256, member, log_id, reason, detail)
+        values %s
+        on conflict (client, sha256, member) do update
+        set log_id = excluded.log_id, reason = excluded.reason, detail = excluded.detail
+        where (o.log_id, o.reason, o.detail)
+            is distinct from (excluded.log_id, excluded.reason, excluded.detail)
+        """,
+        [(*place, *what) for place, what in sorted(members.items())],
+        template="(%s, %s, %s, %s::uuid, %s, %s)",
+        page_size=2_000,
+    )
+    wrapped = sorted({(one.client, one.sha256) for one in found if _is_wrapped(one)})
+    if not wrapped:
+        return
+    cursor.execute(
+        """
+        delete from logbox.object_logs o
+        using unnest(%s::text[], %s::text[]) as w (client, sha256)
+        where (o.client, o.sha256::text) = (w.client, w.sha256)
+            and (o.client, o.sha256::text, o.member) not in (
+                select * from unnest(%s::text[], %s::text[], %s::text[])
+            )
+        """,
+        (*map(list, zip(*wrapped, strict=True)), *map(list, zip(*members, strict=True))),
+    )
+    # The object was its own unread log until now, and is not one any more.
+    cursor.execute(
+        """
+        delete from logbox.logs l
+        where l.delivery_id = any(%s::uuid[])
+            and l.state = 'archived'
+            and not exists (select from logbox.object_logs o where o.log_id = l.log_id)
+        returning l.log_id, l.delivery_id
+        """,
+        ([str(one.delivery_id) for one in found],),
+    )
+    instead = {str(one.delivery_id): str(one.log_id) for one in reversed(found)}
+    for log_id, delivery_id in cursor.fetchall():
+        cursor.execute(
+            "update logbox.deliveries set duplicate_of = %s where duplicate_of = %s",
+            (instead[delivery_id], log_id),
+        )
+
+
+def _is_wrapped(one: OwnedLog) -> bool:
+    return one.member != "" or one.sha256 != one.content_sha256
+
+
+def put_off(cursor: Any, deliveries: Sequence[UUID]) -> None:
+    """Leave archived deliveries to a later batch."""
+    cursor.execute(
+        """
+        update logbox.deliveries
+        set batch_id = null
+        where delivery_id = any(%s::uuid[]) and state = 'archived'
+        """,
+        ([str(one) for one in deliveries],),
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +195,7 @@ class PlannedFile:
     rows: int
     size_bytes: int
     sha256: str
+    batch_ids: tuple[UUID, ...]
 
 
 def plan_lake_files(
@@ -129,7 +221,7 @@ def plan_lake_files(
             """
             insert into logbox.lake_files (
                 lake_key, table_name, received_on, batch_id, attempt, state, rows, size_bytes,
-                sha256, planned_at
+                sha256, planned_at, batch_ids
             )
             values %s
             on conflict (lake_key) do update
@@ -148,9 +240,11 @@ def plan_lake_files(
                     one.size_bytes,
                     one.sha256,
                     now,
+                    [str(batch_id) for batch_id in one.batch_ids],
                 )
                 for one in files
             ],
+            template="(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[])",
             page_size=2_000,
         )
     return abandoned
@@ -227,6 +321,8 @@ class LogResult:
     vehicle_uid: str | None = None
     firmware: str | None = None
     hardware: str | None = None
+    autopilot: str | None = None
+    airframe: str | None = None
     time_source: str | None = None
     time_error_ms: int | None = None
     recorded_from: datetime | None = None
@@ -234,23 +330,10 @@ class LogResult:
     telemetry_rows: int | None = None
     events: int | None = None
     parameters: int | None = None
+    track_rows: int | None = None
     damaged_bytes: int = 0
     is_damaged: bool = False
     info: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class TopicResult:
-    """One (topic, instance) of one log."""
-
-    log_id: UUID
-    topic: str
-    instance: int
-    rows: int
-    first_t_boot_us: int | None
-    last_t_boot_us: int | None
-    table_name: str
-    lake_only_reason: str | None
 
 
 def record_results(
@@ -268,16 +351,18 @@ def record_results(
             update logbox.logs l
             set state = v.state, reason = v.reason, detail = v.detail, format = v.format,
                 parser_version = v.parser_version, vehicle_uid = v.vehicle_uid,
-                firmware = v.firmware, hardware = v.hardware, time_source = v.time_source,
+                firmware = v.firmware, hardware = v.hardware, autopilot = v.autopilot,
+                airframe = v.airframe, time_source = v.time_source,
                 time_error_ms = v.time_error_ms, recorded_from = v.recorded_from,
                 recorded_to = v.recorded_to, telemetry_rows = v.telemetry_rows,
-                events = v.events, parameters = v.parameters,
+                events = v.events, parameters = v.parameters, track_rows = v.track_rows,
                 damaged_bytes = v.damaged_bytes, is_damaged = v.is_damaged, info = v.info,
-                loaded_at = v.loaded_at
+                loaded_at = v.loaded_at, batch_id = v.batch_id
             from (values %s) as v (
                 log_id, state, reason, detail, format, parser_version, vehicle_uid, firmware,
-                hardware, time_source, time_error_ms, recorded_from, recorded_to, telemetry_rows,
-                events, parameters, damaged_bytes, is_damaged, info, loaded_at
+                hardware, autopilot, airframe, time_source, time_error_ms, recorded_from,
+                recorded_to, telemetry_rows, events, parameters, track_rows, damaged_bytes,
+                is_damaged, info, loaded_at, batch_id
             )
             where l.log_id = v.log_id
             """,
@@ -285,37 +370,24 @@ def record_results(
                 (
                     str(one.log_id), one.state, one.reason, one.detail, one.format,
                     one.parser_version, one.vehicle_uid, one.firmware, one.hardware,
-                    one.time_source, one.time_error_ms, one.recorded_from, one.recorded_to,
-                    one.telemetry_rows, one.events, one.parameters, one.damaged_bytes,
-                    one.is_damaged, Json(one.info) if one.info else None,
+                    one.autopilot, one.airframe, one.time_source, one.time_error_ms,
+                    one.recorded_from, one.recorded_to, one.telemetry_rows, one.events,
+                    one.parameters, one.track_rows, one.damaged_bytes, one.is_damaged,
+                    Json(one.info) if one.info else None,
                     now if one.state == "loaded" else None,
+                    str(held.batch_id) if one.state == "loaded" else None,
                 )
                 for one in results
             ],
             template="(%s::uuid, %s, %s::text, %s::text, %s::text, %s::int, %s::text, %s::text, "
-            "%s::text, %s::text, %s::bigint, %s::timestamptz, %s::timestamptz, %s::bigint, "
-            "%s::bigint, %s::bigint, %s::bigint, %s::boolean, %s::jsonb, %s::timestamptz)",
+            "%s::text, %s::text, %s::text, %s::text, %s::bigint, %s::timestamptz, "
+            "%s::timestamptz, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::bigint, "
+            "%s::boolean, %s::jsonb, %s::timestamptz, "
+            "%s::uuid)",
             page_size=500,
         )  # fmt: skip
-    if topics:
-        execute_values(
-            cursor,
-            """
-            insert into logbox.log_topics (
-                log_id, topic, instance, rows, first_t_boot_us, last_t_boot_us, table_name,
-                lake_only_reason
-            )
-            values %s
-            """,
-            [
-                (
-                    str(one.log_id), one.topic, one.instance, one.rows, one.first_t_boot_us,
-                    one.last_t_boot_us, one.table_name, one.lake_only_reason,
-                )
-                for one in topics
-            ],
-            page_size=2_000,
-        )  # fmt: skip
+    record_topics(cursor, topics)
+    record_aliases(cursor, [one.log_id for one in results])
     cursor.execute(
         "update logbox.batches set state = 'loaded', loaded_at = %s where batch_id = %s",
         (now, str(held.batch_id)),
@@ -323,7 +395,8 @@ def record_results(
 
 
 def outcome_of_batch(cursor: Any, batch_id: UUID) -> list[dict[str, Any]]:
-    """One plain mapping per log that this batch's deliveries own, for the outcome manifest."""
+    """One plain mapping per log that this batch's deliveries own or that gave way to one of those,
+    per member of their archives and per column in use, for the outcome manifest."""
     cursor.execute(
         """
         select l.client, jsonb_build_object(
@@ -331,8 +404,10 @@ def outcome_of_batch(cursor: Any, batch_id: UUID) -> list[dict[str, Any]]:
             'content_sha256', l.content_sha256, 'delivery_id', l.delivery_id, 'state', l.state,
             'reason', l.reason, 'format', l.format, 'parser_version', l.parser_version,
             'telemetry_rows', l.telemetry_rows, 'events', l.events, 'parameters', l.parameters,
+            'track_rows', l.track_rows,
             'is_damaged', l.is_damaged, 'damaged_bytes', l.damaged_bytes,
-            'loaded_at', l.loaded_at,
+            'loaded_at', l.loaded_at, 'superseded_by', l.superseded_by,
+            'superseded_at', l.superseded_at,
             'tables', coalesce((
                 select jsonb_agg(jsonb_build_object(
                     'topic', t.topic, 'instance', t.instance, 'rows', t.rows,
@@ -343,13 +418,44 @@ def outcome_of_batch(cursor: Any, batch_id: UUID) -> list[dict[str, Any]]:
             ), '[]')
         )
         from logbox.logs l
-        join logbox.deliveries d using (delivery_id)
-        where d.batch_id = %s
+        where l.log_id in (
+            with own as (
+                select log_id
+                from logbox.logs
+                join logbox.deliveries d using (delivery_id)
+                where d.batch_id = %(batch_id)s
+            )
+            select log_id
+            from own
+            union
+            -- What gave way to a log of this batch has its line here too: its last state.
+            select gone.log_id
+            from logbox.logs gone
+            join own on own.log_id = gone.superseded_by
+        )
         order by l.log_id
+        """,
+        {"batch_id": str(batch_id)},
+    )
+    lines = [line for _, line in cursor.fetchall()]
+    cursor.execute(
+        """
+        select distinct o.client, o.sha256, o.member, o.log_id, o.reason, o.detail
+        from logbox.object_logs o
+        join logbox.deliveries d on (d.client, d.sha256::text) = (o.client, o.sha256::text)
+        left join logbox.logs l using (log_id)
+        where d.batch_id = %s
+            and d.state in ('archived', 'duplicate')
+            -- What is not wrapped needs no line: its object's digest is its content's.
+            and (o.member <> '' or o.sha256 is distinct from l.content_sha256)
+        order by o.client, o.sha256, o.member
         """,
         (str(batch_id),),
     )
-    lines = [line for _, line in cursor.fetchall()]
+    members = ("client", "sha256", "member", "log_id", "reason", "detail")
+    lines += [
+        {"kind": "member", **dict(zip(members, row, strict=True))} for row in cursor.fetchall()
+    ]
     cursor.execute(
         """
         select distinct d.client, c.table_name, c.column_name, c.format, c.topic, c.source_name,

@@ -67,12 +67,30 @@ _REFUSED = """
             d.quarantine_key, d.left_landing_at, d.batch_id, b.state as batch_state, d.released_at,
             d.acknowledged_at, d.note
         from logbox.deliveries d
-        left join logbox.logs l on l.delivery_id = d.delivery_id and l.state = 'failed'
+        left join lateral (
+            select log_id
+            from logbox.logs
+            where delivery_id = d.delivery_id and state = 'failed'
+            order by log_id
+            limit 1
+        ) as l on true
         left join logbox.batches b on b.batch_id = d.batch_id
         where d.state in ('quarantined', 'failed', 'vanished')
         union all
-        select d.delivery_id, l.log_id, d.client, d.vehicle, d.landing_key, d.name, d.size_bytes,
-            d.received_at, coalesce(b.finished_at, b.loaded_at, d.sensed_at), l.state, l.reason,
+        select d.delivery_id, l.log_id, d.client, d.vehicle, d.landing_key,
+            concat_ws(
+                '/',
+                d.name,
+                (
+                    select min(o.member)
+                    from logbox.object_logs o
+                    where (o.client, o.sha256::text) = (d.client, d.sha256::text)
+                        and o.log_id = l.log_id
+                        and o.member <> ''
+                )
+            ),
+            d.size_bytes, d.received_at, coalesce(b.finished_at, b.loaded_at, d.sensed_at),
+            l.state, l.reason,
             l.detail, d.declared_sha256, d.declared_by, d.sha256, d.quarantine_key,
             d.left_landing_at, d.batch_id, b.state, d.released_at, d.acknowledged_at, d.note
         from logbox.logs l

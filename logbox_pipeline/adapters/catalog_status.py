@@ -41,7 +41,8 @@ def late(cursor: Any, now: datetime, promise_s: int) -> list[Row]:
     return _rows(
         cursor,
         """
-        select d.client, count(*) as files, min(d.received_at) as oldest_received_at
+        select d.client, count(distinct d.delivery_id) as files,
+            min(d.received_at) as oldest_received_at
         from logbox.deliveries d
         left join logbox.logs l on l.delivery_id = d.delivery_id
         where d.received_at < %s
@@ -50,6 +51,7 @@ def late(cursor: Any, now: datetime, promise_s: int) -> list[Row]:
                 or (
                     d.state = 'archived'
                     and coalesce(l.state, 'archived') in ('archived', 'parsed')
+                    and l.superseded_by is null
                 )
             )
         group by d.client
@@ -88,14 +90,18 @@ def open_drifts(cursor: Any) -> list[Row]:
 
 
 def states(cursor: Any) -> list[Row]:
-    """Deliveries by state, with the state of the log each became."""
+    """Deliveries by state, with the state of the log each became; an archive whose logs differ in
+    state counts once for each."""
     return _rows(
         cursor,
         """
-        select d.state, l.state as log_state, coalesce(d.reason, l.reason) as reason,
-            count(*) as files, sum(d.size_bytes)::bigint as size_bytes
-        from logbox.deliveries d
-        left join logbox.logs l on l.delivery_id = d.delivery_id
+        select state, log_state, reason, count(*) as files, sum(size_bytes)::bigint as size_bytes
+        from (
+            select distinct d.delivery_id, d.size_bytes, d.state, l.state as log_state,
+                coalesce(d.reason, l.reason) as reason
+            from logbox.deliveries d
+            left join logbox.logs l on l.delivery_id = d.delivery_id
+        ) as told
         group by 1, 2, 3
         order by 1, 2, 3
         """,
@@ -127,9 +133,20 @@ def unfinished(cursor: Any) -> Row:
         select count(*) as files, coalesce(sum(d.size_bytes), 0)::bigint as size_bytes,
             min(d.received_at) as oldest_received_at
         from logbox.deliveries d
-        left join logbox.logs l on l.delivery_id = d.delivery_id
         where d.state in ('received', 'verified')
-            or (d.state = 'archived' and coalesce(l.state, 'archived') in ('archived', 'parsed'))
+            or (
+                d.state = 'archived'
+                and coalesce(
+                    (
+                        select bool_or(
+                            l.state in ('archived', 'parsed') and l.superseded_by is null
+                        )
+                        from logbox.logs l
+                        where l.delivery_id = d.delivery_id
+                    ),
+                    true
+                )
+            )
         """,
     )[0]
 
@@ -155,7 +172,8 @@ def clients(cursor: Any) -> list[Row]:
     return _rows(
         cursor,
         """
-        select c.client, c.created_at, c.revoked_at, count(d.delivery_id) as deliveries,
+        select c.client, c.created_at, c.revoked_at,
+            count(distinct d.delivery_id) as deliveries,
             max(d.received_at) as last_received_at, max(l.loaded_at) as last_loaded_at
         from logbox.clients c
         left join logbox.deliveries d using (client)

@@ -1,5 +1,6 @@
 """What the catalog knows of one log: found by key, name, digest, id or day. Read-only."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,11 +15,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Archived:
-    """Where the archive holds a log's bytes; `name` is what the drone called it."""
+    """Where the archive holds a log's bytes; `name` is what the drone called it. `sha256` is the
+    object's digest; the log is its `member` and has `content_sha256`, the same unless wrapped."""
 
     log_id: UUID
     client: str
     sha256: str
+    member: str
+    content_sha256: str
     archive_key: str
     version_id: str | None
     archived_at: datetime | None
@@ -59,13 +63,27 @@ def of_key(cursor: Any, bucket: str, key: str, client: str | None) -> list[UUID]
 
 
 def of_name(cursor: Any, name: str, client: str | None) -> list[UUID]:
+    """Deliveries of that name, and those with a member of that name or path."""
     cursor.execute(
         """
         select delivery_id
         from logbox.deliveries
         where name = %(name)s and (%(client)s::text is null or client = %(client)s)
+        union
+        select d.delivery_id
+        from logbox.object_logs o
+        join logbox.deliveries d on (d.client, d.sha256) = (o.client, o.sha256::text)
+        where o.member <> ''
+            and regexp_replace(o.member, '^.*/', '') = %(last)s
+            and (o.member = %(name)s or o.member like %(below)s)
+            and (%(client)s::text is null or d.client = %(client)s)
         """,
-        {"name": keys.to_text(name), "client": client},
+        {
+            "name": keys.to_text(name),
+            "last": keys.to_text(name).rpartition("/")[2],
+            "below": "%/" + re.sub(r"([\\%_])", r"\\\1", keys.to_text(name)),
+            "client": client,
+        },
     )
     return _ids(cursor)
 
@@ -156,13 +174,23 @@ def deliveries(cursor: Any, wanted: Sequence[UUID], most: int) -> list[Row]:
 
 
 def logs(cursor: Any, wanted: Sequence[str]) -> list[Row]:
-    """The logs that these deliveries own or repeat; `tables` is rows by table."""
+    """The logs that these deliveries own or repeat; `tables` is rows by table, `members` their
+    names in the delivery's object."""
     return _rows(
         cursor,
         """
         select d.delivery_id as asked_delivery_id, l.log_id, l.state, l.reason, l.detail, l.format,
             l.parser_version, l.content_sha256, l.time_source, l.recorded_from, l.recorded_to,
-            l.is_damaged, l.damaged_bytes, l.loaded_at, owner.landing_key as first_landing_key,
+            l.is_damaged, l.damaged_bytes, l.loaded_at, l.superseded_by, l.superseded_at,
+            owner.landing_key as first_landing_key,
+            l.delivery_id = d.delivery_id as is_owned,
+            array(
+                select o.member
+                from logbox.object_logs o
+                where (o.client, o.sha256::text, o.log_id) = (d.client, d.sha256::text, l.log_id)
+                    and o.member <> ''
+                order by o.member
+            ) as members,
             coalesce(
                 (
                     select jsonb_object_agg(counted.table_name, counted.rows)
@@ -181,9 +209,32 @@ def logs(cursor: Any, wanted: Sequence[str]) -> list[Row]:
             ) as tables
         from logbox.deliveries d
         join logbox.logs l on l.delivery_id = d.delivery_id or l.log_id = d.duplicate_of
+            or l.log_id in (
+                select o.log_id
+                from logbox.object_logs o
+                where (o.client, o.sha256::text) = (d.client, d.sha256::text)
+                    and d.state in ('archived', 'duplicate')
+            )
         join logbox.deliveries owner on owner.delivery_id = l.delivery_id
         where d.delivery_id = any(%s::uuid[])
-        order by l.log_id
+        order by members, l.log_id
+        """,
+        (list(wanted),),
+    )
+
+
+def refused_members(cursor: Any, wanted: Sequence[str]) -> list[Row]:
+    """Members of these deliveries' archives that were not read, and why."""
+    return _rows(
+        cursor,
+        """
+        select d.delivery_id as asked_delivery_id, o.member, o.reason, o.detail
+        from logbox.deliveries d
+        join logbox.object_logs o on (o.client, o.sha256::text) = (d.client, d.sha256::text)
+        where d.delivery_id = any(%s::uuid[])
+            and d.state in ('archived', 'duplicate')
+            and o.log_id is null
+        order by o.member
         """,
         (list(wanted),),
     )
@@ -210,13 +261,14 @@ def archived(cursor: Any, log_id: UUID) -> list[Archived]:
     """The objects that hold a log, oldest proof first."""
     cursor.execute(
         """
-        select l.log_id, o.client, o.sha256, o.archive_key, o.version_id, o.archived_at, d.name
+        select l.log_id, o.client, o.sha256, object_logs.member, l.content_sha256, o.archive_key,
+            o.version_id, o.archived_at, d.name
         from logbox.logs l
         join logbox.object_logs using (log_id)
         join logbox.objects o on (o.client, o.sha256) = (object_logs.client, object_logs.sha256)
         join logbox.deliveries d on d.delivery_id = l.delivery_id
         where l.log_id = %s
-        order by o.archived_at nulls last, o.archive_key
+        order by o.archived_at nulls last, o.archive_key, object_logs.member
         """,
         (str(log_id),),
     )

@@ -1,11 +1,16 @@
-"""Write one Parquet file of the lake from streamed batches. No keys, no upload, no catalog."""
+"""Write one Parquet file of the lake from streamed batches, and read a log's rows out of one.
+
+No keys, no upload, no catalog.
+"""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from logbox_pipeline.core.errors import TransientError
@@ -54,6 +59,29 @@ def write_table_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordB
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return LakeFile(path, rows, path.stat().st_size, sha256)
+
+
+def read_rows(path: Path, log_id: UUID, instance: int, columns: Collection[str]) -> pa.Table:
+    """Rows of one instance of a telemetry topic of one log, as they stand in a file of the lake.
+
+    Gives `t_boot_us`, `ts`, then `columns` in the order of the file. Memory: the log's own rows
+    and one row group.
+    """
+    pieces = []
+    with pq.ParquetFile(path) as file:
+        named = [name for name in file.schema_arrow.names if name in columns]
+        for group in range(file.num_row_groups):
+            whose = file.read_row_group(group, columns=["log_id", "instance"])
+            log_ids = pc.cast(whose["log_id"], pa.binary(16))
+            wanted = pc.and_(
+                pc.equal(log_ids, pa.scalar(log_id.bytes, pa.binary(16))),
+                pc.equal(whose["instance"], instance),
+            )
+            if pc.any(wanted).as_py():
+                rows = file.read_row_group(group, columns=["t_boot_us", "ts", *named])
+                pieces.append(rows.select(["t_boot_us", "ts", *named]).filter(wanted))
+        empty = pa.schema([file.schema_arrow.field(name) for name in ("t_boot_us", "ts", *named)])
+    return pa.concat_tables(pieces) if pieces else empty.empty_table()
 
 
 def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

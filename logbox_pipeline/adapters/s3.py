@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from logbox_pipeline.core.digest import CHUNK_BYTES, sha256_hex, to_base64
-from logbox_pipeline.core.errors import LogboxError, SettingError, StoreRefused, TransientError
+from logbox_pipeline.core.errors import (
+    LogboxError,
+    PermanentError,
+    SettingError,
+    StoreRefused,
+    TransientError,
+)
 from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObject
 
 MAX_CONNECTIONS = 32
@@ -174,6 +180,22 @@ class S3Bucket:
                 return answer["Body"].read(_SMALL_BYTES), _stored(answer)
         except _Gone:
             return None
+
+    def chunks(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
+        """An object's bytes as they come; who has seen enough closes the iterator."""
+        asked = {"Bucket": self.bucket, "Key": key}
+        if version_id:
+            asked["VersionId"] = version_id
+        try:
+            with (
+                self._translated("get", key),
+                closing(self.client.get_object(**asked)["Body"]) as body,
+            ):
+                yield from body.iter_chunks(CHUNK_BYTES)
+        except _Gone:
+            raise PermanentError(
+                f"s3://{self.bucket}/{key} is missing", hint="see `logbox status`"
+            ) from None
 
     def read_end(self, key: str, size_bytes: int) -> bytes | None:
         """The last `size_bytes` of an object (a Parquet footer); None when it is gone."""

@@ -6,8 +6,9 @@ process maps the file and reads topic by topic, as often as it likes. One file, 
 hold thousands of (topic, instance) pairs. Nothing is kept across runs; no names, no SQL here.
 """
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +17,11 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.core.statistics import FieldMeter, FieldStatistics
 from logbox_pipeline.core.tables import (
     EVENT_COLUMNS,
     PARAMETER_COLUMNS,
@@ -29,6 +32,9 @@ from logbox_pipeline.core.tables import (
 FILE_NAME = "rows.arrow"
 MAX_DAMAGE_EVENTS = 10_000
 """Damage rows of one log in log_events; one last row counts the rest."""
+
+DAMAGE_SOURCE = "logbox.damage"
+"""log_events.source of a lost range."""
 
 BATCH_ROWS = 65_536
 _ALIGNMENT = 64
@@ -47,9 +53,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class SpooledInstance:
-    """Rows of one instance of a topic, and the span of its boot clock (µs, None without one).
+    """Rows of one instance of a topic; its span on the boot clock, and in UTC, both in µs (UTC
+    since 1970), None without one.
 
-    `is_ordered`: t_boot_us never steps back in the order written.
+    `timed_rows`: those with a boot clock, or with a time in UTC where no row has the clock.
+    `is_ordered`: t_boot_us never steps back in the order written. `fields`: in the order of the
+    topic's columns.
     """
 
     instance: int
@@ -58,6 +67,20 @@ class SpooledInstance:
     last_t_boot_us: int | None
     is_ordered: bool
     segments: tuple[Segment, ...]
+    timed_rows: int
+    first_ts_us: int | None
+    last_ts_us: int | None
+    fields: FieldStatistics
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Rows per second between the first and the last; None for fewer than two times."""
+        first, last = self.first_t_boot_us, self.last_t_boot_us
+        if first is None or last is None:
+            first, last = self.first_ts_us, self.last_ts_us
+        if first is None or last is None or last <= first:
+            return None
+        return (self.timed_rows - 1) * 1e6 / (last - first)
 
 
 @dataclass(frozen=True)
@@ -181,22 +204,19 @@ class Spool:
             return
         name = tables.clean_text(item.topic)
         topic = self._topics.setdefault(name, _Topic(name))
-        arrays = [batch.column(0).cast(pa.int64()), tables.clean_times(batch.column(1))]
+        arrays = [batch.column(0), tables.clean_times(batch.column(1))]
         layout: list[int] = []
-        seen: dict[str, int] = {}
-        for column, values in zip(item.columns, batch.columns[2:], strict=True):
-            source_name = tables.clean_text(column.source_name)
-            seen[source_name] = seen.get(source_name, 0) + 1
-            if seen[source_name] > 1:
-                source_name = f"{source_name}#{seen[source_name]}"
+        names = topic.names_of(item.columns)
+        for source_name, column, values in zip(names, item.columns, batch.columns[2:], strict=True):
             for _, kind, array in tables.stored(source_name, values):
-                layout.append(topic.place(source_name, kind, column))
+                place = topic.places.get((source_name, kind))
+                layout.append(topic.place(source_name, kind, column) if place is None else place)
                 arrays.append(array)
         written = self._append(
             pa.record_batch(arrays, names=[str(place) for place in range(len(arrays))]),
             tuple(layout),
         )
-        topic.add(item.instance, written, arrays[0])
+        topic.add(item.instance, written, arrays)
 
     def _write_events(self, batch: pa.RecordBatch) -> None:
         for start in range(0, batch.num_rows, BATCH_ROWS):
@@ -263,6 +283,11 @@ class _Instance:
     last: int | None = None
     is_ordered: bool = True
     segments: list[Segment] = field(default_factory=list)
+    clocked_rows: int = 0
+    utc_rows: int = 0
+    first_ts: int | None = None
+    last_ts: int | None = None
+    fields: FieldMeter = field(default_factory=FieldMeter)
 
 
 class _Topic:
@@ -273,33 +298,53 @@ class _Topic:
         self.columns: dict[tuple[str, str], StoredColumn] = {}
         self.places: dict[tuple[str, str], int] = {}
         self.instances: dict[int, _Instance] = {}
+        self._named: tuple[Any, tuple[str, ...]] = (None, ())
+
+    def names_of(self, columns: Sequence[Any]) -> tuple[str, ...]:
+        """Names that a store takes; a name that comes again gets a number."""
+        # A parser hands the same tuple with every batch of a topic.
+        if self._named[0] is not columns:
+            seen: dict[str, int] = {}
+            names = []
+            for column in columns:
+                name = tables.clean_text(column.source_name)
+                seen[name] = seen.get(name, 0) + 1
+                names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+            self._named = (columns, tuple(names))
+        return self._named[1]
 
     def place(self, source_name: str, kind: str, column: Any) -> int:
-        key = (source_name, kind)
-        if key not in self.places:
-            self.places[key] = len(self.places)
-            self.columns[key] = StoredColumn(
-                source_name,
-                kind,
-                column.unit and tables.clean_text(column.unit),
-                column.scale,
-                column.definition and tables.clean_text(column.definition),
-            )
-        return self.places[key]
+        """The place of a column that is new."""
+        place = self.places[source_name, kind] = len(self.places)
+        self.columns[source_name, kind] = StoredColumn(
+            source_name,
+            kind,
+            column.unit and tables.clean_text(column.unit),
+            column.scale,
+            column.definition and tables.clean_text(column.definition),
+        )
+        return place
 
-    def add(self, number: int, segment: Segment, t_boot_us: pa.Int64Array) -> None:
+    def add(self, number: int, segment: Segment, arrays: Sequence[pa.Array]) -> None:
+        """`arrays`: t_boot_us, ts, then the columns of the segment's layout."""
         instance = self.instances.setdefault(number, _Instance())
         instance.rows += segment.rows
         instance.segments.append(segment)
-        times = t_boot_us.drop_null().to_numpy()
+        instance.fields.add(segment.layout, arrays[2:], segment.rows)
+        if arrays[1].null_count < segment.rows:
+            utc = _plain(arrays[1].view(pa.int64()))
+            instance.utc_rows += len(utc)
+            instance.first_ts = _least(instance.first_ts, int(utc.min()))
+            instance.last_ts = _largest(instance.last_ts, int(utc.max()))
+        times = _plain(arrays[0])
         if len(times) == 0:
             return
+        instance.clocked_rows += len(times)
         newest = instance.last
         if (newest is not None and times[0] < newest) or bool((times[1:] < times[:-1]).any()):
             instance.is_ordered = False
-        first, last = int(times.min()), int(times.max())
-        instance.first = first if instance.first is None else min(instance.first, first)
-        instance.last = last if newest is None else max(newest, last)
+        instance.first = _least(instance.first, int(times.min()))
+        instance.last = _largest(newest, int(times.max()))
 
     def spooled(self) -> SpooledTopic:
         return SpooledTopic(
@@ -307,11 +352,33 @@ class _Topic:
             tuple(self.columns.values()),
             tuple(
                 SpooledInstance(
-                    number, one.rows, one.first, one.last, one.is_ordered, tuple(one.segments)
+                    number,
+                    one.rows,
+                    one.first,
+                    one.last,
+                    one.is_ordered,
+                    tuple(one.segments),
+                    one.clocked_rows or one.utc_rows,
+                    one.first_ts,
+                    one.last_ts,
+                    one.fields.statistics(len(self.columns)),
                 )
                 for number, one in sorted(self.instances.items())
             ),
         )
+
+
+def _plain(values: pa.Int64Array) -> NDArray[np.int64]:
+    plain: NDArray[np.int64] = (values.drop_null() if values.null_count else values).to_numpy()
+    return plain
+
+
+def _least(known: int | None, found: int) -> int:
+    return found if known is None else min(known, found)
+
+
+def _largest(known: int | None, found: int) -> int:
+    return found if known is None else max(known, found)
 
 
 # Reading back
@@ -325,7 +392,7 @@ def telemetry_batches(
     Streams from the mapped file. An instance whose clock steps back is sorted (stable, null clocks
     last), which holds that one instance in memory.
     """
-    mapped = _map(folder)
+    mapped = map_rows(folder)
     for instance in topic.instances:
         read = (
             tables.telemetry_rows(
@@ -345,6 +412,40 @@ def telemetry_batches(
                 yield from rows.take(order.slice(start, BATCH_ROWS)).to_batches()
 
 
+def named_batches(
+    folder: Path, topic: SpooledTopic, instance: int, names: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one instance as they were written: `t_boot_us`, `ts`, then the columns that a batch
+    has, called by `names`, one per column of the topic."""
+    mapped = map_rows(folder)
+    for segment in (s for one in topic.instances if one.instance == instance for s in one.segments):
+        rows = _read(mapped, segment, _layout_schema(topic, segment))
+        yield rows.rename_columns(["t_boot_us", "ts", *(names[place] for place in segment.layout)])
+
+
+def map_rows(folder: Path) -> pa.Buffer:
+    """The spool's file, for `field_batches`; mapped as long as something looks at it."""
+    with pa.memory_map(str(folder / FILE_NAME)) as file:
+        return file.read_buffer()
+
+
+def field_batches(
+    mapped: pa.Buffer, topic: SpooledTopic, instance: int, fields: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one instance as they were written: `t_boot_us`, `ts`, then those of `fields` that a
+    batch has, by source name. Only these columns are read from the mapped file."""
+    segments = [one.segments for one in topic.instances if one.instance == instance]
+    for segment in (segment for ones in segments for segment in ones):
+        rows = _read(mapped, segment, _layout_schema(topic, segment))
+        found = {"t_boot_us": rows.column(0), "ts": rows.column(1)}
+        for place, column in enumerate(segment.layout, len(found)):
+            name = topic.columns[column].source_name
+            # A value that needs a second column is none that fits the first.
+            if name in fields and name not in found:
+                found[name] = rows.column(place)
+        yield pa.RecordBatch.from_arrays(list(found.values()), list(found))
+
+
 def event_batches(folder: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
     """`tables.EVENT_COLUMNS`, in the order of the log."""
     return _batches(folder, spooled.event_segments, EVENT_COLUMNS)
@@ -359,14 +460,9 @@ def _batches(
     folder: Path, segments: Sequence[Segment], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     if segments:
-        mapped = _map(folder)
+        mapped = map_rows(folder)
         for segment in segments:
             yield _read(mapped, segment, schema)
-
-
-def _map(folder: Path) -> pa.Buffer:
-    with pa.memory_map(str(folder / FILE_NAME)) as file:
-        return file.read_buffer()
 
 
 def _read(mapped: pa.Buffer, segment: Segment, schema: pa.Schema) -> pa.RecordBatch:
@@ -374,18 +470,24 @@ def _read(mapped: pa.Buffer, segment: Segment, schema: pa.Schema) -> pa.RecordBa
 
 
 def _layout_schema(topic: SpooledTopic, segment: Segment) -> pa.Schema:
-    types = [pa.int64(), tables.TIMESTAMP]
-    types += [tables.arrow_type(topic.columns[place].type) for place in segment.layout]
-    return pa.schema([pa.field(str(place), kind) for place, kind in enumerate(types)])
+    return _schema(tuple([topic.columns[place].type for place in segment.layout]))
+
+
+@functools.lru_cache(1_000)
+def _schema(types: tuple[str, ...]) -> pa.Schema:
+    """Most batches of a log have the columns of one before them."""
+    arrow = [pa.int64(), tables.TIMESTAMP, *map(tables.arrow_type, types)]
+    return pa.schema([pa.field(str(place), kind) for place, kind in enumerate(arrow)])
 
 
 # Damage as events
 
 
 def _damage_events(items: Sequence[Any]) -> pa.RecordBatch:
-    sources = ["logbox.damage" if item.line is None else "logbox.bad_line" for item in items]
     return _own_events(
-        sources, [_message(item) for item in items], [_attributes(item) for item in items]
+        [DAMAGE_SOURCE] * len(items),
+        [_message(item) for item in items],
+        [_attributes(item) for item in items],
     )
 
 
@@ -407,7 +509,7 @@ def _attributes(item: Any) -> dict[str, Any]:
 
 def _more_damage(more: int) -> pa.RecordBatch:
     message = f"{more} more ranges were lost; only the first {MAX_DAMAGE_EVENTS} are listed"
-    return _own_events(["logbox.damage"], [message], [{"more": more}])
+    return _own_events([DAMAGE_SOURCE], [message], [{"more": more}])
 
 
 def _own_events(

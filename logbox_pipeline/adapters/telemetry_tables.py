@@ -8,7 +8,7 @@ here. Nothing of a log reaches SQL as text: names pass through `psycopg2.sql` al
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -18,10 +18,12 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from logbox_pipeline.adapters import telemetry_views
 from logbox_pipeline.adapters.postgres import transaction, translation
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import PermanentError, TransientError
 from logbox_pipeline.core.tables import NamedColumn, TelemetryTable, WantedTopic
+from logbox_pipeline.core.views import described
 
 SCHEMA = "telemetry"
 PARTITION_SCHEMA = "telemetry_parts"
@@ -29,6 +31,8 @@ LOCK_TIMEOUT_MS = 200
 STATEMENT_TIMEOUT_MS = 2_000
 PATIENCE_S = 60.0
 """How long one change is tried before the batch is given back (an autovacuum may be that slow)."""
+VIEW_PATIENCE_S = 1.0
+"""How long a view is tried: no load fails for it. The next batch with its topic tries again."""
 
 _ADVISORY_LOCK = 0x6C6F67626F78  # "logbox"
 
@@ -70,7 +74,7 @@ def ensure_tables(
 ) -> EnsuredTables:
     """Names, tables, columns and the partition of `received_on` for every wanted topic.
 
-    connection: in no transaction; several short ones are made. When nothing is missing, four
+    connection: in no transaction; several short ones are made. When nothing is missing, five
     queries are all. Names and their table commit together, so a death in between leaves nothing
     half done; what else is missing the next call makes. A table gets the wanted columns alone: what
     the registry names beyond them may be another client's, too wide for Postgres.
@@ -107,8 +111,29 @@ def ensure_tables(
                 connection,
                 partial(_ensure_partition, table_name=settled.table_name, received_on=received_on),
             )
+        if settled.lake_only_reason is None and not _is_viewed(settled, topic, seen):
+            _make_view(connection, topic)
         ensured[key] = settled
     return EnsuredTables(ensured, tuple(new_columns))
+
+
+def make_views(connection: Any) -> int:
+    """Make the views that are missing or of an older definition. Returns how many there should be.
+
+    For after a migration, which may have had to drop them.
+    """
+    with transaction(connection) as cursor:
+        standing = _existing(cursor)
+        topics: dict[str, WantedTopic] = {}
+        for row in read_registry(cursor):
+            if row.table_name in standing:
+                topics.setdefault(row.table_name, WantedTopic(row.format, row.topic, ()))
+        seen = _look(cursor, list(topics.values()), date.min)
+    for table_name, topic in topics.items():
+        table = TelemetryTable(table_name, topic.format, topic.topic, ())
+        if not _is_viewed(table, topic, seen):
+            _make_view(connection, topic)
+    return len(topics)
 
 
 def partition_of(table_name: str, received_on: date) -> tuple[str, str]:
@@ -160,12 +185,14 @@ def _row(column: NamedColumn) -> tuple[Any, ...]:
 @dataclass(frozen=True)
 class _Seen:
     """registry: by (format, topic). columns: of tables that stand in Postgres, name -> type.
-    existing: all of them by name. partitioned: those that have the wanted month."""
+    existing: all of them by name. partitioned: those that have the wanted month. views: the
+    comments of their views."""
 
     registry: dict[tuple[str, str], list[NamedColumn]]
     columns: dict[str, dict[str, str]]
     existing: frozenset[str]
     partitioned: frozenset[str]
+    views: dict[str, str]
 
 
 def _look(cursor: Any, wanted: Sequence[WantedTopic], received_on: date) -> _Seen:
@@ -188,6 +215,7 @@ def _look(cursor: Any, wanted: Sequence[WantedTopic], received_on: date) -> _See
         _columns(cursor, names),
         _existing(cursor),
         _partitioned(cursor, names, received_on),
+        telemetry_views.comments(cursor, names),
     )
 
 
@@ -200,6 +228,7 @@ def _columns(cursor: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
         where c.relnamespace = %s::regnamespace
             and c.relkind = 'p'
             and c.relname = any(%s)
+        order by c.relname, a.attnum
         """,
         (SCHEMA, list(names)),
     )
@@ -278,6 +307,16 @@ def _lacking(table: TelemetryTable, columns: dict[str, str]) -> list[NamedColumn
     return [row for row in table.columns if row.column_name not in columns]
 
 
+def _is_viewed(table: TelemetryTable, topic: WantedTopic, seen: _Seen) -> bool:
+    columns = seen.columns.get(table.table_name)
+    # Columns that this batch lacked were made since.
+    if columns is None or not {one.column_name for one in table.columns} <= columns.keys():
+        return False
+    return seen.views.get(table.table_name) == telemetry_views.comment_of(
+        topic.format, topic.topic, table.table_name, len(columns)
+    )
+
+
 # Making what is missing
 
 
@@ -330,10 +369,8 @@ def _create_table(cursor: Any, table: TelemetryTable) -> None:
             named, sql.Literal(f"Topic {table.topic} of {table.format} logs.")
         )
     )
-    for name, _, _, comment in _FIXED:
-        _comment(cursor, table, name, comment)
-    for row in _beyond_fixed(table.columns):
-        _comment(cursor, table, row.column_name, _said(row))
+    told = [(name, comment) for name, _, _, comment in _FIXED]
+    _comment(cursor, table, told + _described(_beyond_fixed(table.columns)))
 
 
 def _add_columns(cursor: Any, table: TelemetryTable, rows: Sequence[NamedColumn]) -> None:
@@ -345,8 +382,20 @@ def _add_columns(cursor: Any, table: TelemetryTable, rows: Sequence[NamedColumn]
             sql.Identifier(SCHEMA, table.table_name), sql.SQL(", ").join(additions)
         )
     )
-    for row in rows:
-        _comment(cursor, table, row.column_name, _said(row))
+    _comment(cursor, table, _described(rows))
+
+
+def _make_view(connection: Any, topic: WantedTopic) -> None:
+    def change(cursor: Any) -> None:
+        # As it stands under the lock: another batch may have added columns since.
+        seen = _look(cursor, [topic], date.min)
+        known = seen.registry[topic.format, topic.topic]
+        table_name = known[0].table_name
+        telemetry_views.make(cursor, table_name, known, list(seen.columns[table_name]))
+
+    # Somebody reads it for long, or another batch is at it.
+    with suppress(TransientError):
+        _retried(connection, change, VIEW_PATIENCE_S)
 
 
 def _ensure_partition(cursor: Any, table_name: str, received_on: date) -> None:
@@ -381,26 +430,29 @@ def _definition(row: NamedColumn) -> sql.Composable:
     return sql.SQL("{} {}").format(sql.Identifier(row.column_name), sql.SQL(row.type))
 
 
-def _comment(cursor: Any, table: TelemetryTable, column: str, text: str) -> None:
+def _comment(cursor: Any, table: TelemetryTable, told: Sequence[tuple[str, str]]) -> None:
     cursor.execute(
-        sql.SQL("comment on column {} is {}").format(
-            sql.Identifier(SCHEMA, table.table_name, column), sql.Literal(text)
+        sql.SQL("; ").join(
+            sql.SQL("comment on column {} is {}").format(
+                sql.Identifier(SCHEMA, table.table_name, column), sql.Literal(text)
+            )
+            for column, text in told
         )
     )
 
 
-def _said(row: NamedColumn) -> str:
-    unit = f" [{row.unit}]" if row.unit else ""
-    scale = f", scaled by {row.scale:g}" if row.scale is not None else ""
-    source = f" ({row.definition})" if row.definition else ""
-    return f"{row.source_name}{unit}{scale}{source}"
+def _described(rows: Sequence[NamedColumn]) -> list[tuple[str, str]]:
+    return [(row.column_name, described(row)) for row in rows]
 
 
 # Short transactions
 
 
-def _retried(connection: Any, change: Callable[[Any], Made]) -> Made:
-    deadline = time.monotonic() + PATIENCE_S
+def _retried(
+    connection: Any, change: Callable[[Any], Made], patience_s: float | None = None
+) -> Made:
+    patience_s = PATIENCE_S if patience_s is None else patience_s
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             with _translated_but_busy(), connection, connection.cursor() as cursor:
@@ -414,7 +466,7 @@ def _retried(connection: Any, change: Callable[[Any], Made]) -> Made:
         except _BUSY as error:
             if time.monotonic() > deadline:
                 raise TransientError(
-                    f"a telemetry table was locked for {PATIENCE_S:.0f} s",
+                    f"a telemetry table was locked for {patience_s:.0f} s",
                     hint="a long transaction or a vacuum holds it: see pg_stat_activity",
                 ) from error
         # Jitter, so that two batches do not meet again at the same moment.

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from logbox_pipeline.benchmark.measure import (
     measure_idle_latency,
     measure_pipeline,
 )
+from logbox_pipeline.benchmark.parsing import measure_parsing
 from logbox_pipeline.benchmark.peers import measure_dlt
 from logbox_pipeline.benchmark.workload import make_files
 from logbox_pipeline.cli.say import print_json, print_table, say
@@ -31,8 +33,30 @@ def bench(
     files: Annotated[int, typer.Option(help="JSON Lines files of 5,000 lines.")] = 200,
     small_files: Annotated[int, typer.Option(help="Files of about 20 KB.")] = 1_000,
     has_peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Also measure dlt.")] = True,
+    only_parsing: Annotated[
+        bool, typer.Option("--only-parsing", help="Bytes to Arrow alone; needs no stack.")
+    ] = False,
 ) -> None:
-    """Measure the embedded stack under LOGBOX_HOME (use a folder of its own)."""
+    """Measure the parsers, then the embedded stack under LOGBOX_HOME (use a folder of its own)."""
+    parsing = []
+    for ratio in measure_parsing():
+        say(f"{ratio.work}: {ratio.times_peer} times {ratio.peer}")
+        parsing.append(asdict(ratio))
+    results = {} if only_parsing else _measure_stack(files, small_files, has_peer)
+    if as_json:
+        print_json(results | {"parsing": parsing})
+        return
+    ratios = [
+        one | {"ratio": f"{one['times_peer']} ({one['lowest']}-{one['highest']})"}
+        for one in parsing
+    ]
+    print_table("bytes to Arrow", ratios, ("work", "mb_per_s", "ratio", "bar", "peer"))
+    rows = [{"measure": name, "value": value} for name, value in results.items()]
+    if rows:
+        print_table("through the pipeline", rows, ("measure", "value"))
+
+
+def _measure_stack(files: int, small_files: int, has_peer: bool) -> dict[str, Any]:
     home = load_settings().home
     with running(home, say):
         site = open_site(load_settings())
@@ -40,12 +64,7 @@ def bench(
             cursor.execute(
                 "insert into logbox.clients values (%s, now()) on conflict do nothing", (CLIENT,)
             )
-        results = _measure(site, home, files, small_files, has_peer)
-    if as_json:
-        print_json(results)
-    else:
-        rows = [{"measure": name, "value": value} for name, value in results.items()]
-        print_table("logbox bench", rows, ("measure", "value"))
+        return _measure(site, home, files, small_files, has_peer)
 
 
 def _measure(

@@ -1,13 +1,12 @@
 """`logbox demo`: the whole of Logbox once, on one machine, judged to the row.
 
-What the drones send and what must come of it is simulator/fleet.py's; the look at every store and
-the verdict are simulator/fleet_judge.py's. Here: the stack, the uploads, the wait for the real
+What the drones send and what must come of it is simulator/fleet.py's, the look at every store
+fleet_look.py's, the verdict fleet_judge.py's. Here: the stack, the uploads, the wait for the real
 sensor and runs, what is shown of it all.
 """
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,15 +24,17 @@ from logbox_pipeline.cli.clients import catalog_of, iam_of, public_endpoint
 from logbox_pipeline.cli.say import print_table, say, stderr, stdout
 from logbox_pipeline.cli.stack import end_on_signals, require_embedded
 from logbox_pipeline.core.errors import PermanentError
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS
+from logbox_pipeline.core.tables import EVENTS, TRACK
 from logbox_pipeline.drone.uploader import Target, UploadError
 from logbox_pipeline.local.dagster import DagsterProcesses
 from logbox_pipeline.local.processes import free_port, port_is_free
 from logbox_pipeline.local.site import running
 from logbox_pipeline.local.stack import EmbeddedStack
 from logbox_pipeline.settings import Settings, load_settings
-from logbox_pipeline.simulator.fleet import REFUSED, Upload, fly, make_fleet, rows_by_log
-from logbox_pipeline.simulator.fleet_judge import Check, Found, Rows, judge, look
+from logbox_pipeline.simulator.fleet import fly, make_fleet, rows_by_log
+from logbox_pipeline.simulator.fleet_judge import Check, judge
+from logbox_pipeline.simulator.fleet_logs import REFUSED, Upload
+from logbox_pipeline.simulator.fleet_look import Flight, Found, Log, Rows, look
 from logbox_pipeline.steps.clients import add_client, list_clients
 from logbox_pipeline.steps.site import Site, open_site
 
@@ -41,7 +42,6 @@ WAIT_S = 150
 """How long the fleet's last log may take from upload to its end; about 30 s are usual."""
 
 CLIENTS = ("alpine", "harbour")
-SHOWN_TABLES = 6
 
 PINNED = {
     # A log without a digest is refused after the grace, not in five minutes.
@@ -187,10 +187,18 @@ def _wait(
                 select count(*)
                 from logbox.deliveries d
                 join logbox.batches b using (batch_id)
-                left join logbox.logs l using (delivery_id)
+                cross join lateral (
+                    select count(*) as logs,
+                        count(*) filter (
+                            where l.state in ('loaded', 'unparsed', 'failed')
+                                or l.superseded_by is not null
+                        ) as done
+                    from logbox.logs l
+                    where l.delivery_id = d.delivery_id
+                ) of_it
                 where d.client = any(%(clients)s)
                     and b.state in ('finished', 'failed')
-                    and (d.state = any(%(done)s) or l.state in ('loaded', 'unparsed', 'failed'))
+                    and (d.state = any(%(done)s) or (of_it.logs > 0 and of_it.done = of_it.logs))
                 """,
                 {"done": list(_DONE), "clients": clients},
             )
@@ -210,16 +218,23 @@ def _print(
     refused: Mapping[str, str],
     checks: Sequence[Check],
 ) -> None:
-    names = {one.log_id: one.path.name for one in fleet if one.log_state == "loaded"}
+    names = {one.log_id_of(log): one.path.name for one in fleet for log in one.logs}
     print_table(
         "What became of each upload",
-        [_outcome_row(one, found, refused, names) for one in fleet],
-        ("client", "file", "state", "log", "reason"),
+        [row for one in fleet for row in _outcome_rows(one, found, refused, names)],
+        ("client", "file", "state", "format", "rows", "reason"),
+    )
+    not_whole = list(_losses(found))
+    print_table("What could not be read, and why", not_whole, ("log", "reason", "detail"))
+    print_table(
+        "Rows by format: what the drones wrote, what is in Postgres, what is in the Parquet files",
+        _format_rows(rows_by_log(fleet), found),
+        ("format", "logs", "written", "postgres", "parquet", "of them events"),
     )
     print_table(
-        "Rows: what the drones wrote, what is in Postgres, what is in the Parquet files",
-        _table_rows(rows_by_log(fleet), found),
-        ("table", "written", "postgres", "parquet"),
+        "Flights, from logbox.flights",
+        [_flight_row(one) for one in found.flights],
+        ("vehicle", "autopilot", "takeoff_at", "s", "m", "max_alt_m", "used_pct", "end", "logs"),
     )
     for line in _speed(found):
         stdout.print(line)
@@ -233,57 +248,107 @@ def _print(
             stdout.print(f"    and {len(check.wrong) - 10} more")
 
 
-def _outcome_row(
+def _outcome_rows(
     upload: Upload, found: Found, refused: Mapping[str, str], names: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
+    """One row for the upload, and one for each member of an archive."""
     row: dict[str, Any] = {"client": upload.client, "file": upload.name}
     delivery = found.deliveries.get(upload.landing_key)
     if delivery is None:
         code = refused.get(upload.landing_key)
-        return row | {"state": "not seen" if code is None else REFUSED, "reason": code}
+        yield row | {"state": "not seen" if code is None else REFUSED, "reason": code}
+        return
     reason = delivery.reason
     if delivery.repeats is not None:
         reason = f"= {names.get(delivery.repeats, delivery.repeats)}"
-    elif delivery.damaged_bytes:
-        reason = f"{delivery.damaged_bytes} bytes lost"
-    return row | {"state": delivery.state, "log": delivery.log_state, "reason": reason}
+    is_archive = any(log.member for log in delivery.logs)
+    if is_archive or not delivery.logs:
+        yield row | {"state": delivery.state, "reason": reason}
+    for log in delivery.logs:
+        yield row | {
+            "file": f"  {log.member}" if is_archive else upload.name,
+            "state": log.state,
+            "format": log.format,
+            "rows": _rows_of(log, found.postgres),
+            "reason": f"{log.damaged_bytes} bytes lost" if log.damaged_bytes else log.reason,
+        }
 
 
-def _table_rows(written: Rows, found: Found) -> list[dict[str, Any]]:
-    """Events, parameters, the largest telemetry tables, and all together."""
-    sides = {
-        name: _by_table(rows)
-        for name, rows in (
-            ("written", written),
-            ("postgres", found.postgres),
-            ("parquet", found.parquet),
-        )
+def _rows_of(log: Log, rows: Rows) -> int | None:
+    """Everything the log wrote; None for a log without rows."""
+    counts = [
+        count for (log_id, table), count in rows.items() if log_id == log.log_id and table != TRACK
+    ]
+    return sum(counts) if counts else None
+
+
+def _losses(found: Found) -> Iterator[dict[str, Any]]:
+    for landing_key, delivery in found.deliveries.items():
+        name = landing_key.split("/", 2)[-1]
+        for log in delivery.logs:
+            label = f"{name}: {log.member}" if log.member else name
+            if log.reason:
+                yield {"log": label, "reason": log.reason, "detail": log.detail}
+            elif log.damaged_bytes:
+                lost = f"{log.damaged_bytes} bytes could not be read; all other rows are there"
+                yield {"log": label, "reason": "damaged", "detail": lost}
+
+
+def _format_rows(written: Rows, found: Found) -> list[dict[str, Any]]:
+    """Rows of the logs of each format, and all together."""
+    formats = {
+        log.log_id: log.format or ""
+        for delivery in found.deliveries.values()
+        for log in delivery.logs
+        if log.log_id and log.state == "loaded"
     }
-    tables = sorted(set().union(*sides.values()) - {EVENTS, PARAMETERS})
-    largest = sorted(tables, key=lambda table: -max(side[table] for side in sides.values()))
-    others = largest[SHOWN_TABLES:]
-    lines: list[tuple[str, Sequence[str]]] = [
-        (table, [table]) for table in (EVENTS, PARAMETERS, *largest[:SHOWN_TABLES])
-    ]
-    if others:
-        lines.append((f"{len(others)} more", others))
-    lines.append(("all", [EVENTS, PARAMETERS, *tables]))
-    return [
-        {"table": label}
-        | {name: sum(side[table] for table in members) for name, side in sides.items()}
-        for label, members in lines
-    ]
+    sides = {"written": written, "postgres": found.postgres, "parquet": found.parquet}
+    labels = [*sorted(set(formats.values())), ""]
+    lines = []
+    for label in labels:
+        log_ids = {log_id for log_id, known in formats.items() if label in ("", known)}
+        line: dict[str, Any] = {"format": label or "all", "logs": len(log_ids)}
+        for name, side in sides.items():
+            line[name] = sum(
+                count
+                for (log_id, table), count in side.items()
+                if table != TRACK and (not label or log_id in log_ids)
+            )
+        line["of them events"] = sum(
+            count
+            for (log_id, table), count in found.postgres.items()
+            if table == EVENTS and log_id in log_ids
+        )
+        lines.append(line)
+    return lines
 
 
-def _by_table(rows: Rows) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for (_, table), count in rows.items():
-        counts[table] += count
-    return counts
+def _flight_row(flight: Flight) -> dict[str, Any]:
+    takeoff = flight.takeoff_at
+    return {
+        "vehicle": flight.vehicle,
+        "autopilot": flight.autopilot,
+        "takeoff_at": takeoff or "not known",
+        "s": round(flight.duration_s),
+        "m": _rounded(flight.distance_m),
+        "max_alt_m": _rounded(flight.max_alt_m),
+        "used_pct": _rounded(flight.battery_used_pct),
+        "end": flight.end_state,
+        "logs": len(flight.log_ids),
+    }
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _speed(found: Found) -> Iterator[str]:
-    seconds = [one.seconds for one in found.deliveries.values() if one.seconds is not None]
+    seconds = [
+        log.seconds
+        for one in found.deliveries.values()
+        for log in one.logs
+        if log.seconds is not None
+    ]
     if seconds:
         yield (
             f"received to loaded: {min(seconds):.1f} s at best, {median(seconds):.1f} s in the "

@@ -11,6 +11,7 @@ from logbox_pipeline.cli.bench import bench
 from logbox_pipeline.cli.clients import client_app
 from logbox_pipeline.cli.demo import demo
 from logbox_pipeline.cli.drift import drift_app
+from logbox_pipeline.cli.inspect import inspect
 from logbox_pipeline.cli.migrate import migrate_app
 from logbox_pipeline.cli.operate import pause, quarantine_app, resume, retry, status
 from logbox_pipeline.cli.stack import db, down, setup, shell, up
@@ -50,6 +51,7 @@ for command in (
     db,
     shell,
     upload,
+    inspect,
     trace,
     get,
     status,

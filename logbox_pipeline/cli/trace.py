@@ -13,7 +13,7 @@ import typer
 from logbox_pipeline.cli.operate import checked_site, plain, print_line, print_time
 from logbox_pipeline.cli.say import print_json, say
 from logbox_pipeline.core.errors import UsageError
-from logbox_pipeline.core.keys import extension
+from logbox_pipeline.core.keys import extension, inner_extension
 from logbox_pipeline.steps import trace as steps
 
 
@@ -47,11 +47,18 @@ def get(
         str | None,
         typer.Option("--output", "-o", metavar="PATH", help="A file or folder; - is stdout."),
     ] = None,
+    as_uploaded: Annotated[
+        bool,
+        typer.Option("--as-uploaded", help="The object the drone sent, not the log out of it."),
+    ] = False,
 ) -> None:
-    """Write a log's original bytes, once their digest is proven; never over another file."""
+    """Write a log's bytes, once their digest is proven; never over another file.
+
+    A log that came compressed or in an archive is written without its wrapper.
+    """
     wanted = _log_id(log_id)
     if output == "-":
-        _to_stdout(wanted)
+        _to_stdout(wanted, as_uploaded=as_uploaded)
         return
     asked = Path(output or ".")
     if not asked.is_dir():
@@ -61,13 +68,16 @@ def get(
         raise UsageError(
             f"there is no folder {plain(str(folder))}", hint="make it, or name another"
         )
-    with steps.original(checked_site(), wanted, folder) as (path, held):
+    with steps.original(checked_site(), wanted, folder, as_uploaded=as_uploaded) as (path, held):
+        is_inner = not as_uploaded and held.content_sha256 != held.sha256
         # The drone's own name could be `.bashrc`: it names nothing here.
-        target = asked / f"{wanted}{extension(held.archive_key)}" if asked.is_dir() else asked
+        ending = (inner_extension if is_inner else extension)(held.member or held.archive_key)
+        target = asked / f"{wanted}{ending}" if asked.is_dir() else asked
         _move(path, target)
         size_bytes = target.stat().st_size
-    called = plain(held.name)
-    say(f"{target}: {size_bytes:,} bytes, sha256 {held.sha256}; the drone called it {called}")
+    called = plain(f"{held.name}/{held.member}" if is_inner and held.member else held.name)
+    sha256 = held.content_sha256 if is_inner else held.sha256
+    say(f"{target}: {size_bytes:,} bytes, sha256 {sha256}; the drone called it {called}")
 
 
 def _show(found: steps.Trace) -> None:
@@ -122,13 +132,16 @@ def _log_id(text: str) -> UUID:
         ) from None
 
 
-def _to_stdout(wanted: UUID) -> None:
+def _to_stdout(wanted: UUID, *, as_uploaded: bool) -> None:
     if sys.stdout.isatty():
         raise UsageError(
             "a log's bytes do not belong on a terminal",
             hint="send stdout into a file or pipe, or use --output PATH",
         )
-    with steps.original(checked_site(), wanted) as (path, _), path.open("rb") as file:
+    with (
+        steps.original(checked_site(), wanted, as_uploaded=as_uploaded) as (path, _),
+        path.open("rb") as file,
+    ):
         shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 

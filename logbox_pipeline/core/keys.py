@@ -91,6 +91,11 @@ def extension(name: str) -> str:
     return found[0].lower() if last in ("gz", "zst", "zip") else f".{last}"
 
 
+def inner_extension(name: str) -> str:
+    """What is left of a wrapped log's extension: `.ulg` of `a.ulg.gz`, empty of `a.zip`."""
+    return extension(re.sub(r"(\.(gz|zst|zip))+$", "", name, flags=re.IGNORECASE))
+
+
 def quarantine_key(client: str, reason: str, delivery_id: UUID, name: str | None) -> str:
     """`name` None: the drone's own name is not fit to be used."""
     return f"{QUARANTINE_PREFIX}{client}/{reason}/{delivery_id}/{name or 'object'}"

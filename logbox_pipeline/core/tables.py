@@ -62,6 +62,19 @@ _STORED_AS: dict[pa.DataType, str] = {
 rest goes to a second column of type numeric(20,0), so that a column's type never depends on which
 values came first."""
 
+_UNCHANGED = {
+    arrow.id: kind
+    for kind, (arrow, _) in _TYPES.items()
+    if kind in ("smallint", "integer", "bigint", "real", "double precision", "boolean")
+}
+_WIDENED: dict[int, tuple[str, type[np.generic]]] = {
+    pa.int8().id: ("smallint", np.int16),
+    pa.uint8().id: ("smallint", np.int16),
+    pa.uint16().id: ("integer", np.int32),
+    pa.uint32().id: ("bigint", np.int64),
+}
+"""Most columns of most logs, found without a general rule: it would cost more than they hold."""
+
 _LISTED = frozenset(_TYPES) - {"timestamp with time zone", "date", "bytea"}
 
 MAX_NAME_BYTES = 63
@@ -77,11 +90,22 @@ NEW_TABLES_SHARE = 4
 topics must leave room for the ordinary logs of everybody else."""
 
 FIXED_COLUMNS = ("log_id", "instance", "t_boot_us", "ts", "received_on", "client", "vehicle")
-_TAKEN_COLUMNS = frozenset(FIXED_COLUMNS) | {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
-_TAKEN_TABLES = frozenset(("log_events", "log_parameters", "log_topics", "flight_track"))
+VIEW_COLUMNS = ("flight_id", "takeoff_at", "landed_at", "flight_s")
+"""What the view of a telemetry table adds to these."""
+_TAKEN_COLUMNS = (
+    frozenset(FIXED_COLUMNS)
+    | frozenset(VIEW_COLUMNS)
+    | {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+)
+_TAKEN_TABLES = frozenset(
+    ("log_events", "log_parameters", "log_topics", "log_track", "flight_track")
+)
 
 EVENTS = "log_events"
 PARAMETERS = "log_parameters"
+TRACK = "log_track"
+CATALOG_TABLES = frozenset((EVENTS, PARAMETERS, TRACK))
+"""Tables of rows of logs that stand in schema `logbox`; all others are telemetry."""
 
 EVENT_COLUMNS = pa.schema(
     [
@@ -221,6 +245,12 @@ def stored(source_name: str, values: pa.Array) -> Iterator[tuple[str, str, pa.Ar
     The second holds the uint64 values that no bigint can hold. Nothing comes of a column without
     type. Text loses NUL and invalid UTF-8 to U+FFFD; times outside years 1-9999 become null.
     """
+    if plain := _UNCHANGED.get(values.type.id):
+        yield source_name, plain, values
+        return
+    if (widened := _WIDENED.get(values.type.id)) and not values.null_count:
+        yield source_name, widened[0], pa.array(values.to_numpy().astype(widened[1]))
+        return
     if pa.types.is_null(values.type):
         return
     kind = storage_type(values.type)
@@ -253,6 +283,10 @@ _LARGEST_BIGINT = pa.scalar(2**63 - 1, pa.uint64())
 
 
 def _uint64(source_name: str, values: pa.Array) -> Iterator[tuple[str, str, pa.Array]]:
+    if not values.null_count and (not len(values) or values.to_numpy().max() < 2**63):
+        # The same bytes; what Arrow's max and cast cost is more than a small batch.
+        yield source_name, "bigint", values.view(pa.int64())
+        return
     largest = pc.max(values)
     if not largest.is_valid or largest.as_py() < 2**63:
         yield source_name, "bigint", values.cast(pa.int64())
@@ -346,7 +380,7 @@ _LAST_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 def clean_times(values: pa.Array) -> pa.TimestampArray:
     """Times outside years 1-9999 become null: what every store and Python can hold."""
     if values.type.unit == "us":
-        raw = values.cast(pa.timestamp("us", tz=values.type.tz)).cast(pa.int64())
+        raw = values.view(pa.int64())
     else:
         per_unit = {"s": 1_000_000, "ms": 1_000}[values.type.unit]
         raw = values.cast(pa.int64())
@@ -354,12 +388,19 @@ def clean_times(values: pa.Array) -> pa.TimestampArray:
             pc.greater_equal(raw, _FIRST_US // per_unit), pc.less_equal(raw, _LAST_US // per_unit)
         )
         raw = pc.multiply(pc.if_else(inside, raw, pa.scalar(None, pa.int64())), per_unit)
-    span = pc.min_max(raw)
-    first, last = span["min"].as_py(), span["max"].as_py()
+    if raw.null_count == len(raw):
+        return raw.view(TIMESTAMP)
+    if raw.null_count:
+        span = pc.min_max(raw)
+        first, last = span["min"].as_py(), span["max"].as_py()
+    else:
+        # Arrow's compute functions cost more than the few values of most batches.
+        times = raw.to_numpy()
+        first, last = times.min(), times.max()
     if first is not None and (first < _FIRST_US or last > _LAST_US):
         inside = pc.and_(pc.greater_equal(raw, _FIRST_US), pc.less_equal(raw, _LAST_US))
         raw = pc.if_else(inside, raw, pa.scalar(None, pa.int64()))
-    return raw.cast(TIMESTAMP)
+    return raw.view(TIMESTAMP)
 
 
 _SUSPECT_JSON = r"\\u(?:0000|[dD][89a-fA-F])|[eE][-+]?[0-9]{5}|[0-9]{1000}"

@@ -70,6 +70,20 @@ def depth(line: bytes, most: int) -> int:
     return deepest
 
 
+def bracket_end(source: memoryview, start: int, most_bytes: int) -> int | None:
+    """Behind the bracket that closes the one at `start`; None when none does in `most_bytes`."""
+    now = 0
+    for match in _STRING_OR_BRACKET.finditer(source, start, min(len(source), start + most_bytes)):
+        letter = source[match.start()]
+        if letter in b"[{":
+            now += 1
+        elif letter in b"]}":
+            now -= 1
+            if now == 0:
+                return match.end()
+    return None
+
+
 def _clean(value: object) -> object:
     if isinstance(value, str):
         return clean_text(value)

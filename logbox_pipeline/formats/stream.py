@@ -11,7 +11,7 @@ so that memory does not grow with the file. Item order is the file's order withi
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import pyarrow as pa
 
@@ -24,6 +24,15 @@ class TimeSource(StrEnum):
     GCS = "gcs"
     LOG = "log"
     NONE = "none"
+
+
+class Likeness(IntEnum):
+    """What a format says of a log's first bytes. SURE: a magic number, or lines that nothing else
+    would write. MAYBE: plausible, to be settled by trying."""
+
+    NO = 0
+    MAYBE = 1
+    SURE = 2
 
 
 @dataclass(frozen=True)

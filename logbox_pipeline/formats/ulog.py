@@ -5,50 +5,61 @@ gathered into columns, block by block, so that memory stays flat. No resync and 
 """
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
+from heapq import merge
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from logbox_pipeline.formats.px4_events import load_definitions
 from logbox_pipeline.formats.stream import (
     About,
     Damage,
     Item,
+    Likeness,
     Limits,
     Rows,
     TimeSource,
     Unreadable,
 )
-from logbox_pipeline.formats.times import EARLIEST_FIX_US, instant
+from logbox_pipeline.formats.times import instant
+from logbox_pipeline.formats.ulog_clock import LARGEST_CLOCK_US, Clock, Clocks, find_clocks
 from logbox_pipeline.formats.ulog_columns import (
-    LARGEST_CLOCK_US,
-    Clock,
+    Event,
     Special,
     clock_values,
     events,
     gather,
     parameters,
+    px4_event_rows,
     record_batch,
-    slot_values,
 )
 from logbox_pipeline.formats.ulog_definitions import Keyed, release_name
-from logbox_pipeline.formats.ulog_scan import HEADER_BYTES, MAGIC, Scan, Stream, positions
+from logbox_pipeline.formats.ulog_scan import (
+    HEADER_BYTES,
+    MAGIC,
+    Scan,
+    Stream,
+    by_stream,
+    positions,
+)
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 
 _BLOCK = 262_144
 _PENDING_BYTES = 64 * 1024 * 1024
-_GPS_TOPICS = ("vehicle_gps_position", "sensor_gps")
 _INFO_CHARACTERS = 4_000
 _INFO_ENTRIES = 200
 
 
-def is_ulog(head: memoryview) -> bool:
-    return bytes(head[: len(MAGIC)]) == MAGIC
+def recognizes(head: memoryview, size: int) -> Likeness:
+    return Likeness.SURE if bytes(head[: len(MAGIC)]) == MAGIC else Likeness.NO
 
 
 def parse(source: memoryview, limits: Limits) -> Iterator[Item]:
-    if not is_ulog(source):
+    if bytes(source[: len(MAGIC)]) != MAGIC:
         yield Unreadable("not_ulog", "the file does not begin with the ULog magic")
         return
     if len(source) < HEADER_BYTES:
@@ -70,72 +81,33 @@ def parse(source: memoryview, limits: Limits) -> Iterator[Item]:
         yield Unreadable("damaged", f"no message could be read in {len(source)} bytes")
         return
     yield from held
-    offset_us, error_ms = _gps_offset(scan, limits)
-    clock = Clock(offset_us, limits.received_at)
-    times = _Times(scan)
-    yield from _rows(scan, clock, times, limits)
-    yield from events(source, times.specials(), clock, limits.batch_rows)
+    clocks = find_clocks(scan, limits.received_at)
+    times = _Times(scan, clocks)
+    yield from _rows(scan, times, limits)
+    yield from events(source, times.specials(), _px4_events(scan, clocks), limits.batch_rows)
     data_from = len(source) if scan.data_from is None else scan.data_from
     yield from parameters(source, times.specials(), data_from, limits.batch_rows)
-    yield _about(scan, clock, times, error_ms)
-
-
-def _gps_offset(scan: Scan, limits: Limits) -> tuple[int | None, int | None]:
-    """UTC minus boot time: the median over valid fixes, and how far 95 % of them lie from it."""
-    latest_us = Clock(0, limits.received_at).latest_us
-    for topic in _GPS_TOPICS:
-        wanted = [s for s in scan.streams if s.topic == topic and _has_fix(s)]
-        if not wanted:
-            continue
-        group_of = np.array(scan.code_group, np.int64)
-        found = []
-        for codes, position in positions(scan, _BLOCK):
-            group = group_of[codes]
-            for stream in wanted:
-                here = position[group == stream.group]
-                if len(here):
-                    found.append(_fix_offsets(scan, stream, here, latest_us))
-        offsets = np.concatenate(found) if found else np.empty(0, np.int64)
-        if len(offsets):
-            median = int(np.median(offsets))
-            spread_us = float(np.quantile(np.abs(offsets - median), 0.95))
-            return median, int(np.ceil(spread_us / 1000))
-    return None, None
-
-
-def _has_fix(stream: Stream) -> bool:
-    types = {slot.name: slot.numpy_type for slot in stream.layout.slots}
-    return types.get("time_utc_usec") == "<u8" and types.get("fix_type") == "<u1"
-
-
-def _fix_offsets(
-    scan: Scan, stream: Stream, position: NDArray[np.int64], latest_us: int
-) -> NDArray[np.int64]:
-    rows = gather(np.frombuffer(scan.source, np.uint8), position, stream.layout.size_min)
-    slots = {slot.name: slot for slot in stream.layout.slots}
-    utc_us = slot_values(rows, slots["time_utc_usec"]).view(np.int64)
-    fix_type = slot_values(rows, slots["fix_type"]).view(np.uint8)
-    t_boot_us, missing = clock_values(rows, stream.layout)
-    valid = (fix_type >= 3) & ~missing & (t_boot_us < LARGEST_CLOCK_US)
-    valid &= (utc_us >= EARLIEST_FIX_US) & (utc_us <= latest_us)
-    offsets: NDArray[np.int64] = utc_us[valid] - t_boot_us[valid]
-    return offsets
+    yield _about(scan, times)
 
 
 class _Times:
     """The boot clock over the whole log, filled while its rows go by.
 
-    `at_us` has, for each special message, the largest boot clock written before it.
+    `at_us` has, for each special message, the largest boot clock written before it in its segment.
     """
 
-    def __init__(self, scan: Scan) -> None:
+    def __init__(self, scan: Scan, clocks: Clocks) -> None:
         self.scan = scan
+        self.clocks = clocks
         self.at_us = array("q")
         self.latest_us = scan.start_us if scan.start_us < LARGEST_CLOCK_US else 0
         self.first_us: int | None = None
+        self.utc_us: list[int] = []
 
-    def note(self, low: int, t_boot_us: NDArray[np.int64]) -> None:
-        """`t_boot_us` of the messages from index `low` on, 0 where there is none."""
+    def note(self, low: int, t_boot_us: NDArray[np.int64], clock: Clock) -> None:
+        """`t_boot_us` of the messages from index `low` on, 0 where there is none; one segment."""
+        if low in self.clocks.starts[1:]:
+            self.latest_us = 0
         sane = np.where((t_boot_us < 0) | (t_boot_us > LARGEST_CLOCK_US), 0, t_boot_us)
         largest = np.maximum.accumulate(np.concatenate(([self.latest_us], sane)))
         index = np.frombuffer(self.scan.special_index, np.int64)
@@ -146,44 +118,84 @@ class _Times:
         if len(nonzero):
             smallest = int(nonzero.min())
             self.first_us = smallest if self.first_us is None else min(self.first_us, smallest)
+            known = (clock.utc_us(smallest), clock.utc_us(self.latest_us))
+            self.utc_us = [us for us in (*self.utc_us, *known) if us is not None]
+            self.utc_us = [min(self.utc_us), max(self.utc_us)] if self.utc_us else []
 
     def specials(self) -> Iterator[Special]:
+        clocks, starts = self.clocks.clocks, self.clocks.starts
+        segment = 0
         for number, pos in enumerate(self.scan.special):
-            yield pos, self.at_us[number] if number < len(self.at_us) else self.latest_us
+            at_us = self.at_us[number] if number < len(self.at_us) else self.latest_us
+            index = self.scan.special_index[number]
+            while segment + 1 < len(starts) and starts[segment + 1] <= index:
+                segment += 1
+            yield pos, at_us, clocks[segment]
 
 
-def _rows(scan: Scan, clock: Clock, times: _Times, limits: Limits) -> Iterator[Rows]:
-    source = np.frombuffer(scan.source, np.uint8)
-    group_of = np.array(scan.code_group, np.int64)
-    pending: dict[int, list[NDArray[np.void]]] = {}
-    pending_bytes = 0
+def _rows(scan: Scan, times: _Times, limits: Limits) -> Iterator[Rows]:
+    pending = _Pending(scan, limits)
+    for low, codes, position, clock in _blocks(scan, times.clocks):
+        if low in times.clocks.starts:
+            yield from pending.flush()
+            pending.clock = clock
+        t_boot_us = np.zeros(len(codes), np.int64)
+        yield from pending.take(codes, position, t_boot_us)
+        times.note(low, t_boot_us, clock)
+    yield from pending.flush()
+
+
+def _blocks(
+    scan: Scan, clocks: Clocks
+) -> Iterator[tuple[int, NDArray[np.uint16], NDArray[np.int64], Clock]]:
+    """Index of the first message, codes, positions; cut where a segment starts."""
     low = 0
     for codes, position in positions(scan, _BLOCK):
-        group = group_of[codes]
-        order = np.argsort(group, kind="stable")
-        names, starts = np.unique(group[order], return_index=True)
-        t_boot_us = np.zeros(len(codes), np.int64)
-        for number, here in zip(names.tolist(), np.split(order, starts[1:]), strict=True):
-            if number < 0:
-                continue
-            layout = scan.streams[number].layout
-            rows = gather(source, position[here], layout.size_min)
+        high = low + len(codes)
+        cuts = [low, *(start for start in clocks.starts if low < start < high), high]
+        for first, last in pairwise(cuts):
+            segment = bisect_right(clocks.starts, first) - 1
+            part = slice(first - low, last - low)
+            yield first, codes[part], position[part], clocks.clocks[segment]
+        low = high
+
+
+class _Pending:
+    """Messages gathered by stream until there are enough of one for a batch."""
+
+    def __init__(self, scan: Scan, limits: Limits) -> None:
+        self.clock = Clock(None, limits.received_at)
+        self._scan = scan
+        self._limits = limits
+        self._source = np.frombuffer(scan.source, np.uint8)
+        self._chunks: dict[int, list[NDArray[np.void]]] = {}
+        self._bytes = 0
+
+    def take(
+        self,
+        codes: NDArray[np.uint16],
+        position: NDArray[np.int64],
+        t_boot_us: NDArray[np.int64],
+    ) -> Iterator[Rows]:
+        """Gather these messages and fill in `t_boot_us`; yield what is enough."""
+        for stream, here in by_stream(self._scan, codes):
+            number, layout = stream.group, stream.layout
+            rows = gather(self._source, position[here], layout.size_min)
             t_boot_us[here] = clock_values(rows, layout)[0]
-            pending.setdefault(number, []).append(rows)
-            pending_bytes += rows.nbytes
-            if sum(map(len, pending[number])) >= limits.batch_rows:
-                chunks = pending.pop(number)
-                pending_bytes -= sum(chunk.nbytes for chunk in chunks)
-                yield from _batches(scan.streams[number], chunks, clock, limits)
-        times.note(low, t_boot_us)
-        low += len(codes)
-        if pending_bytes > _PENDING_BYTES:
-            for number, chunks in pending.items():
-                yield from _batches(scan.streams[number], chunks, clock, limits)
-            pending.clear()
-            pending_bytes = 0
-    for number, chunks in sorted(pending.items()):
-        yield from _batches(scan.streams[number], chunks, clock, limits)
+            self._chunks.setdefault(number, []).append(rows)
+            self._bytes += rows.nbytes
+            if sum(map(len, self._chunks[number])) >= self._limits.batch_rows:
+                chunks = self._chunks.pop(number)
+                self._bytes -= sum(chunk.nbytes for chunk in chunks)
+                yield from _batches(stream, chunks, self.clock, self._limits)
+        if self._bytes > _PENDING_BYTES:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Rows]:
+        for number, chunks in sorted(self._chunks.items()):
+            yield from _batches(self._scan.streams[number], chunks, self.clock, self._limits)
+        self._chunks.clear()
+        self._bytes = 0
 
 
 def _batches(
@@ -196,20 +208,46 @@ def _batches(
         yield Rows(stream.topic, stream.instance, batch, columns)
 
 
-def _about(scan: Scan, clock: Clock, times: _Times, error_ms: int | None) -> About:
+def _px4_events(scan: Scan, clocks: Clocks) -> Iterator[tuple[int, Event]]:
+    """PX4's `event` topic as events, in the order of the file."""
+    if all(stream.topic != "event" for stream in scan.streams):
+        return
+    definitions = (
+        load_definitions(bytes(scan.event_definitions)) if scan.event_definitions else None
+    )
+    source = np.frombuffer(scan.source, np.uint8)
+    for _, codes, position, clock in _blocks(scan, clocks):
+        found = [
+            px4_event_rows(
+                gather(source, here, stream.layout.size_min),
+                here,
+                stream.layout,
+                definitions,
+                clock,
+            )
+            for stream, where in by_stream(scan, codes)
+            if stream.topic == "event"
+            for here in [position[where]]
+        ]
+        yield from merge(*found, key=lambda row: row[0])
+
+
+def _about(scan: Scan, times: _Times) -> About:
     known = {keyed.key: keyed for keyed in (part.keyed for part in scan.information)}
     first_us = scan.start_us if 0 < scan.start_us < LARGEST_CLOCK_US else times.first_us
-    recorded_from = clock.utc_us(first_us)
-    recorded_to = clock.utc_us(times.latest_us)
+    # Rows before the header's start were written before the log: kept, but not where it begins.
+    header_us = times.clocks.clocks[0].utc_us(first_us)
+    utc_us = times.utc_us
+    segments = len(times.clocks.starts)
     return About(
-        time_source=TimeSource.NONE if clock.offset_us is None else TimeSource.GPS,
-        time_error_ms=error_ms,
-        recorded_from=None if recorded_from is None else instant(recorded_from),
-        recorded_to=None if recorded_to is None else instant(recorded_to),
+        time_source=TimeSource.GPS if times.clocks.has_utc else TimeSource.NONE,
+        time_error_ms=times.clocks.error_ms,
+        recorded_from=instant(header_us or min(utc_us)) if header_us or utc_us else None,
+        recorded_to=instant(max(utc_us)) if utc_us else None,
         vehicle_uid=_text(known.get("sys_uuid")),
         firmware=_firmware(known),
         hardware=_text(known.get("ver_hw")),
-        info=_info(scan),
+        info=_info(scan) | ({"clock_segments": segments} if segments > 1 else {}),
     )
 
 

@@ -3,46 +3,21 @@
 Every function here gets positions that `ulog_scan` found; nothing here decides what is damaged.
 """
 
+import json
 import struct
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from heapq import merge
 from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from logbox_pipeline.formats.px4_events import Definitions
 from logbox_pipeline.formats.stream import EVENT_SCHEMA, PARAMETER_SCHEMA, Events, Parameters
-from logbox_pipeline.formats.text import c_string, decode_text
-from logbox_pipeline.formats.times import EARLIEST_LOG_US, epoch_us
+from logbox_pipeline.formats.text import c_string, clean_text, decode_text
+from logbox_pipeline.formats.ulog_clock import Clock
 from logbox_pipeline.formats.ulog_definitions import Layout, Slot, parse_keyed
-
-LARGEST_CLOCK_US = 2**53
-"""A boot clock beyond this (the year 2255, for clocks that count from 1970) is damage."""
-
-_TS = pa.timestamp("us", tz="UTC")
-
-
-class Clock:
-    """Boot time to UTC. `offset_us` is UTC minus boot time, None where nobody knows."""
-
-    def __init__(self, offset_us: int | None, received_at: datetime) -> None:
-        self.offset_us = offset_us
-        self.latest_us = epoch_us(received_at + timedelta(days=1))
-
-    def utc_us(self, t_boot_us: int | None) -> int | None:
-        if self.offset_us is None or t_boot_us is None:
-            return None
-        utc_us = t_boot_us + self.offset_us
-        return utc_us if EARLIEST_LOG_US <= utc_us <= self.latest_us else None
-
-    def utc_column(self, t_boot_us: NDArray[np.int64], missing: NDArray[np.bool_]) -> pa.Array:
-        if self.offset_us is None:
-            return pa.nulls(len(t_boot_us), _TS)
-        sane = np.clip(t_boot_us, -LARGEST_CLOCK_US, LARGEST_CLOCK_US)
-        utc_us = sane + self.offset_us
-        wrong = missing | (utc_us < EARLIEST_LOG_US) | (utc_us > self.latest_us)
-        return pa.array(utc_us.view("datetime64[us]"), type=_TS, mask=wrong)
 
 
 def gather(source: NDArray[np.uint8], positions: NDArray[np.int64], size: int) -> NDArray[np.void]:
@@ -101,17 +76,26 @@ def _column(rows: NDArray[np.void], slot: Slot) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
 
 
-Special = tuple[int, int | None]
+Special = tuple[int, int | None, Clock]
 """Position of a text, dropout or parameter message, and the boot clock when it was written."""
+
+Event = tuple[object, ...]
+"""The columns of EVENT_SCHEMA."""
 
 
 def events(
-    source: memoryview, specials: Iterator[Special], clock: Clock, batch_rows: int
+    source: memoryview,
+    specials: Iterator[Special],
+    px4_events: Iterator[tuple[int, Event]],
+    batch_rows: int,
 ) -> Iterator[Events]:
-    """Logged texts (`L`, `C`) and dropouts (`O`)."""
-    rows = (
-        _event(source, pos, at_us, clock) for pos, at_us in specials if source[pos + 2] in b"LCO"
+    """Logged texts (`L`, `C`), dropouts (`O`) and what `px4_event_rows` gave, as they stand."""
+    texts = (
+        (pos, _event(source, pos, at_us, clock))
+        for pos, at_us, clock in specials
+        if source[pos + 2] in b"LCO"
     )
+    rows = (row for _, row in merge(texts, px4_events, key=lambda found: found[0]))
     while batch := list(islice(rows, batch_rows)):
         columns = [
             pa.array(list(values), field.type)
@@ -120,7 +104,55 @@ def events(
         yield Events(pa.RecordBatch.from_arrays(columns, schema=EVENT_SCHEMA))
 
 
-def _event(source: memoryview, pos: int, at_us: int | None, clock: Clock) -> tuple[object, ...]:
+def px4_event_rows(
+    rows: NDArray[np.void],
+    positions: NDArray[np.int64],
+    layout: Layout,
+    definitions: Definitions | None,
+    clock: Clock,
+) -> Iterator[tuple[int, Event]]:
+    """Messages of PX4's `event` topic with their position in the file; nothing when the topic has
+    not the fields it should.
+
+    `log_levels` holds the level for the log in its upper four bits, the one for the ground station
+    in the lower ones; 8 and more mean that nobody shall be bothered:
+    https://github.com/PX4/PX4-Autopilot/blob/main/msg/versioned/Event.msg
+    """
+    slots = {slot.name: slot for slot in layout.slots}
+    if "id" not in slots or "log_levels" not in slots or "arguments" not in slots:
+        return
+    ids = slot_values(rows, slots["id"])
+    levels = slot_values(rows, slots["log_levels"])
+    arguments = slot_values(rows, slots["arguments"])
+    stamps, missing = clock_values(rows, layout)
+    if ids.dtype.kind != "u" or levels.dtype != np.uint8 or arguments.dtype != np.uint8:
+        return
+    for number, position in enumerate(positions.tolist()):
+        event_id = int(ids[number])
+        text = definitions.text(event_id, arguments[number].tobytes()) if definitions else None
+        level = int(levels[number]) >> 4
+        at_us = None if missing[number] else int(stamps[number])
+        attributes: dict[str, int | str] = {"id": event_id}
+        if text is None:
+            attributes["arguments"] = arguments[number].tobytes().hex()
+        else:
+            attributes |= {"name": f"{text.namespace}::{text.name}", "group": text.group}
+        if level > 7:
+            attributes["log_level"] = level
+        yield (
+            position,
+            (
+                clock.utc_us(at_us),
+                at_us,
+                level if level <= 7 else None,
+                "px4_event",
+                clean_text(text.message) if text else f"unknown event {event_id}",
+                json.dumps(attributes, ensure_ascii=False),
+            ),
+        )
+
+
+def _event(source: memoryview, pos: int, at_us: int | None, clock: Clock) -> Event:
     size, kind = struct.unpack_from("<HB", source, pos)
     payload = bytes(source[pos + 3 : pos + 3 + size])
     if kind == ord("O"):
@@ -152,7 +184,7 @@ def parameters(
     source: memoryview, specials: Iterator[Special], data_from: int, batch_rows: int
 ) -> Iterator[Parameters]:
     """Parameters (`P`): initial before `data_from`, changed behind it; and defaults (`Q`)."""
-    rows = (row for pos, at_us in specials for row in _parameter(source, pos, at_us, data_from))
+    rows = (row for pos, at_us, _ in specials for row in _parameter(source, pos, at_us, data_from))
     while batch := list(islice(rows, batch_rows)):
         columns = [
             pa.array(list(values), field.type)

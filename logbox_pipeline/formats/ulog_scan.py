@@ -32,7 +32,9 @@ _WINDOW = 4 * 1024 * 1024
 _SMALLEST_WINDOW = 2 * 65_541
 _SMALLEST_MESSAGE = 13
 _MOST_CODES = 65_535
-_MOST_DAMAGE = 100_000
+_BYTES_PER_DAMAGE = 64
+_DAMAGE_ALWAYS_LISTED = 100_000
+_LARGEST_EVENT_DEFINITIONS = 1024 * 1024
 _HEADER = struct.Struct("<HB")
 _ADDED = re.compile(rb"[A-Za-z0-9_./-]+\0*")
 _KNOWN = frozenset(b"BFIMPQARDLCSO")
@@ -67,7 +69,7 @@ class Scan:
     `code_step`; code 0 is a sync message). run_start, run_index: position in the file of the first
     message of each unbroken run of data messages, and its index in `codes`.
     special, special_index: position of each text, dropout and parameter message, and how many data
-    messages stand before it.
+    messages stand before it. event_definitions: PX4's `metadata_events`, compressed.
     """
 
     def __init__(self, source: memoryview, limits: Limits) -> None:
@@ -84,6 +86,7 @@ class Scan:
         self.special = array("q")
         self.special_index = array("q")
         self.information: list[Information] = []
+        self.event_definitions = bytearray()
         self.data_from: int | None = None
         self.unknown_flags: str | None = None
         self.messages = 0
@@ -119,6 +122,8 @@ class Scan:
     def walk(self) -> Iterator[Damage]:
         last: Damage | None = None
         damages = 0
+        # More than this is no log with holes, and each costs far more time than a message.
+        most = max(_DAMAGE_ALWAYS_LISTED, len(self.source) // _BYTES_PER_DAMAGE)
         for damage in self._damages():
             if last and last.end == damage.start and last.reason == damage.reason:
                 last = replace(last, end=damage.end)
@@ -127,7 +132,7 @@ class Scan:
                 yield last
             last = damage
             damages += 1
-            if damages == _MOST_DAMAGE:
+            if damages == most:
                 last = replace(damage, end=len(self.source), reason="too_damaged")
                 break
         if last:
@@ -312,6 +317,12 @@ class Scan:
         keyed = parse_keyed(bytes(self.source[start:stop]))
         if keyed is None:
             return "bad_information"
+        if keyed.key == "metadata_events" and isinstance(keyed.value, bytes):
+            if not continued:
+                self.event_definitions.clear()
+            if len(self.event_definitions) + len(keyed.value) <= _LARGEST_EVENT_DEFINITIONS:
+                self.event_definitions += keyed.value
+            return None
         # More than this nobody reads, and a hostile log may hold nothing else.
         if isinstance(keyed.value, bytes) and len(keyed.value) > 256:
             return None
@@ -490,3 +501,14 @@ def positions(scan: Scan, per_block: int) -> Iterator[tuple[NDArray[np.uint16], 
         position = before + np.repeat(starts - before[index], lengths)
         following = int(position[-1] + step[-1])
         yield block, position
+
+
+def by_stream(scan: Scan, codes: NDArray[np.uint16]) -> Iterator[tuple[Stream, NDArray[np.int64]]]:
+    """Each stream that has messages in a block, and where in it they stand, in order."""
+    # Two bytes, because numpy sorts those by radix; sync messages, -1, come last.
+    group = np.array(scan.code_group, np.int64).astype(np.uint16)[codes]
+    order = np.argsort(group, kind="stable")
+    numbers, starts = np.unique(group[order], return_index=True)
+    for number, where in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        if number < len(scan.streams):
+            yield scan.streams[number], where

@@ -1,16 +1,13 @@
-"""A small fleet: the logs its drones fly with, how they upload them, and what must come out.
+"""A small fleet: what its drones upload, how they do it, and what must come out.
 
-Seven of the uploads are in order, the others are what goes wrong in the field. What comes out is
-looked at and judged elsewhere.
+Most of the uploads are in order, the others are what goes wrong in the field. How each file is
+written stands in `fleet_logs`; what comes out is looked at and judged elsewhere.
 """
 
-import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
@@ -18,81 +15,50 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from logbox_pipeline.core import keys
-from logbox_pipeline.core.digest import log_id
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS
-from logbox_pipeline.drone.digest import digest_file
 from logbox_pipeline.drone.uploader import Target, Uploader, UploadError
-from logbox_pipeline.simulator.jsonl_writer import JsonlLedger, write_jsonl
-from logbox_pipeline.simulator.ulog_writer import UlogLedger, write_ulog
-
-REFUSED = "refused"
-"""State of an upload that the store did not take: there is no delivery."""
-
-
-class Declares(StrEnum):
-    """Which digest an upload declares."""
-
-    ITS_OWN = "its own"
-    ANOTHER = "another"
-    NONE = "none"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file, who uploads it where, and what must become of it.
-
-    client: whose folder it goes to; key_of: whose key it goes with. state, log_state and reason
-    are the catalog's words, but for REFUSED, whose reason is the store's. tables: rows by table.
-    """
-
-    client: str
-    vehicle: str
-    path: Path
-    sha256: str
-    size_bytes: int
-    state: str
-    log_state: str | None = None
-    reason: str | None = None
-    tables: Mapping[str, int] = field(default_factory=dict)
-    declares: Declares = Declares.ITS_OWN
-    key_of: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.vehicle}/{self.path.name}"
-
-    @property
-    def landing_key(self) -> str:
-        return keys.landing_prefix(self.client, self.vehicle) + self.path.name
-
-    @property
-    def log_id(self) -> str:
-        return str(log_id(self.client, self.sha256))
+from logbox_pipeline.simulator.fleet_logs import (
+    Declares,
+    Drone,
+    ExpectedFlight,
+    Upload,
+)
 
 
 def make_fleet(folder: Path, clients: tuple[str, str], now: datetime) -> list[Upload]:
     """Write every file below `folder`. Each drone's uploads are together, in its own order."""
     alpine, harbour = clients
     morning = now.replace(second=0, microsecond=0) - timedelta(hours=3)
-    heron = _Drone(folder, alpine, "heron", morning)
-    kite = _Drone(folder, alpine, "kite", morning)
-    gull = _Drone(folder, harbour, "gull", morning)
-    tern = _Drone(folder, harbour, "tern", morning)
-    flight = heron.ulog("flight-1.ulg", duration_s=120)
+    heron = Drone(folder, alpine, "heron", morning)
+    kite = Drone(folder, alpine, "kite", morning)
+    gull = Drone(folder, harbour, "gull", morning)
+    tern = Drone(folder, harbour, "tern", morning)
+    swift = Drone(folder, harbour, "swift", morning)
+    flight = heron.ulog("log_12.ulg", 1, duration_s=120)
     return [
         flight,
-        heron.ulog("flight-2.ulg", duration_s=60),
+        heron.tlog("log_12.tlog", 1, duration_s=120, autopilot="px4"),
+        heron.packed_ulog("log_13.ulg.gz", 2, duration_s=60),
+        heron.packed_ulog("log_14.ulg.zst", 3, duration_s=40),
         heron.intruding("astray.ulg", into=harbour),
-        heron.repeating(flight, "flight-1b.ulg"),
-        kite.jsonl("mission.jsonl", lines=12_000),
+        heron.repeating(flight, "log_12 (1).ulg"),
+        kite.cut_ulog("log_7.ulg", 1, duration_s=60),
+        *kite.growing("companion-1.jsonl", "companion-2.jsonl", lines=12_000),
         kite.mismatched("torn.jsonl"),
+        kite.recording("perception.mcap"),
         kite.unknown("camera.raw"),
-        gull.ulog("flight-1.ulg", duration_s=90),
+        gull.dataflash("00000042.BIN", 1, duration_s=90),
+        gull.dataflash("00000043.log", 2, duration_s=30, is_text=True),
+        gull.tlog("2026-11-24 14-02.tlog", 3, duration_s=120, autopilot="ardupilot"),
         gull.jsonl("mission.jsonl", lines=8_000, bad_lines=5),
         gull.undeclared("no-digest.ulg"),
-        tern.ulog("indoor.ulg", duration_s=45, has_gps=False),
-        tern.jsonl("mission.jsonl", lines=4_000),
+        tern.ulog("indoor.ulg", 1, duration_s=45, has_gps=False),
+        tern.text("syslog", lines=3_000, style="rfc3164"),
+        tern.text("router.log", lines=1_000, style="logfmt"),
+        tern.text("planner.log", lines=1_000, style="python"),
+        tern.table("battery.csv", rows=2_000, style="plain"),
+        tern.table("messages.csv", rows=1_000, style="log"),
+        tern.card("card.zip", 2, duration_s=40),
+        swift.dji_app("ipad-phantom4.log", 1, duration_s=90),
     ]
 
 
@@ -129,114 +95,28 @@ def fly(
 def rows_by_log(fleet: Sequence[Upload]) -> dict[tuple[str, str], int]:
     """The ledger: rows that must stand, by (log_id, table)."""
     return {
-        (upload.log_id, table): rows
+        (upload.log_id_of(log), table): rows
         for upload in fleet
-        if upload.log_state == "loaded"
-        for table, rows in upload.tables.items()
+        for log in upload.logs
+        for table, rows in log.tables.items()
         if rows
     }
 
 
-@dataclass(frozen=True)
-class _Drone:
-    """Writes the files of one drone."""
-
-    folder: Path
-    client: str
-    vehicle: str
-    start: datetime
-
-    def ulog(self, name: str, *, duration_s: float, has_gps: bool = True) -> Upload:
-        path = self._path(name)
-        with path.open("wb") as out:
-            ledger = write_ulog(
-                out, seed=_seed(path), duration_s=duration_s, start=self.start, has_gps=has_gps
-            )
-        return self._upload(path, "archived", "loaded", tables=_ulog_rows(ledger))
-
-    def jsonl(self, name: str, *, lines: int, bad_lines: int = 0) -> Upload:
-        path = self._path(name)
-        with path.open("wb") as out:
-            ledger = write_jsonl(
-                out, seed=_seed(path), lines=lines, start=self.start, bad_lines=bad_lines
-            )
-        return self._upload(path, "archived", "loaded", tables=_jsonl_rows(ledger))
-
-    def mismatched(self, name: str) -> Upload:
-        """Bytes that are not those the drone took the digest of."""
-        path = self.jsonl(name, lines=500).path
-        return self._upload(path, "quarantined", None, "mismatch", declares=Declares.ANOTHER)
-
-    def undeclared(self, name: str) -> Upload:
-        """What a plain S3 client sends that knows nothing of digests."""
-        path = self.ulog(name, duration_s=20).path
-        return self._upload(path, "quarantined", None, "undeclared", declares=Declares.NONE)
-
-    def unknown(self, name: str) -> Upload:
-        path = self._path(name)
-        path.write_bytes(b"RAW\x00" + random.Random(_seed(path)).randbytes(60_000))
-        return self._upload(path, "archived", "unparsed", "unknown_format")
-
-    def repeating(self, first: Upload, name: str) -> Upload:
-        """The same bytes once more under another name."""
-        path = self._path(name)
-        path.write_bytes(first.path.read_bytes())
-        return self._upload(path, "duplicate")
-
-    def intruding(self, name: str, *, into: str) -> Upload:
-        """A log that would be fine, sent to another client's folder."""
-        path = self.ulog(name, duration_s=10).path
-        return self._upload(path, REFUSED, None, "AccessDenied", client=into)
-
-    def _path(self, name: str) -> Path:
-        path = self.folder / self.client / self.vehicle / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _upload(
-        self,
-        path: Path,
-        state: str,
-        log_state: str | None = None,
-        reason: str | None = None,
-        *,
-        tables: Mapping[str, int] | None = None,
-        declares: Declares = Declares.ITS_OWN,
-        client: str | None = None,
-    ) -> Upload:
-        digest = digest_file(path)
-        return Upload(
-            client=client or self.client,
-            vehicle=self.vehicle,
-            path=path,
-            sha256=digest.sha256,
-            size_bytes=digest.size_bytes,
-            state=state,
-            log_state=log_state,
-            reason=reason,
-            tables=tables or {},
-            declares=declares,
-            key_of=self.client,
+def flights_by_logs(fleet: Sequence[Upload]) -> dict[frozenset[str], ExpectedFlight]:
+    """The flights that must be found, by the ids of all logs that saw them."""
+    seen: dict[tuple[str, str, int], list[tuple[str, ExpectedFlight]]] = {}
+    for upload in fleet:
+        for log in upload.logs:
+            if log.flight is not None:
+                place = (upload.client, upload.vehicle, log.flight.number)
+                seen.setdefault(place, []).append((upload.log_id_of(log), log.flight))
+    return {
+        frozenset(log_id for log_id, _ in found): min(
+            (flight for _, flight in found), key=lambda flight: flight.is_seen_from_ground
         )
-
-
-def _seed(path: Path) -> int:
-    """Differs from file to file, the same in every run of one client."""
-    return sum(place * ord(char) for place, char in enumerate("/".join(path.parts[-3:]), 1))
-
-
-def _ulog_rows(ledger: UlogLedger) -> dict[str, int]:
-    rows: Counter[str] = Counter()
-    for (topic, _), count in ledger.rows.items():
-        rows[f"ulog_{topic}"] += count
-    rows[EVENTS] = len(ledger.messages) + len(ledger.dropouts_ms)
-    rows[PARAMETERS] = len(ledger.parameters)
-    return dict(rows)
-
-
-def _jsonl_rows(ledger: JsonlLedger) -> dict[str, int]:
-    # A bad line is kept apart as an event of Logbox's own.
-    return {EVENTS: ledger.events + len(ledger.bad_lines)}
+        for found in seen.values()
+    }
 
 
 def _send(upload: Upload, target: Target, on_trouble: Callable[[str], None]) -> str | None:

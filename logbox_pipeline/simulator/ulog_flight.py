@@ -1,15 +1,19 @@
 """The topics of the simulated PX4 flight: their fields, rates, and values over time.
 
-Takeoff, a circle, landing: smooth functions of time with seeded noise, so that a plot looks like a
-flight and the same seed gives the same bytes. No file format here but the names of types.
+The flight is that of `flight_path`, with seeded noise, so that the same seed gives the same bytes.
+No file format here but the names of types.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from logbox_pipeline.simulator.flight_path import FlightPlan, Motion
+
+_CHARGED = 0.98
 _NUMPY = {
     "uint8_t": "u1",
     "int8_t": "i1",
@@ -57,16 +61,16 @@ def fill(
     topic: Topic,
     instance: int,
     times: NDArray[np.int64],
-    start_us: int,
+    plan: FlightPlan,
     utc_us: int,
-    duration_s: float,
     seed: int,
     fix_after_s: float,
 ) -> NDArray[np.void]:
     """The rows of one stream at `times` (boot, us); UTC at the log's start is `utc_us`."""
     noise = np.random.default_rng([seed, instance, int(times[0]), len(topic.name)])
-    seconds = (times - start_us) / 1e6
-    flight = _Flight(seconds, duration_s)
+    seconds = (times - plan.start_us) / 1e6
+    flight = Motion(seconds, plan)
+    known = _KNOWN.get(topic.name, {})
     rows = np.zeros(len(times), topic.dtype)
     rows["timestamp"] = times
     for type_name, entries, name in topic.fields:
@@ -74,8 +78,8 @@ def fill(
             continue
         if type_name in _NESTED:
             _fill_nested(rows[name], times, flight, noise)
-        elif name in _KNOWN:
-            values = _KNOWN[name](flight, noise)
+        elif name in known:
+            values = known[name](flight, noise)
             # GPS receivers speak in 1e-7 degrees and millimetres.
             scale = {"lat": 1e7, "lon": 1e7, "alt": 1e3}[name] if type_name == "int32_t" else 1.0
             rows[name] = np.multiply(values, scale) if scale != 1.0 else values
@@ -83,7 +87,7 @@ def fill(
             rows[name] = times - 250
         elif name == "time_utc_usec":
             jitter = noise.integers(-400, 401, len(times))
-            rows[name] = np.where(seconds < fix_after_s, 0, times - start_us + utc_us + jitter)
+            rows[name] = np.where(seconds < fix_after_s, 0, times - plan.start_us + utc_us + jitter)
         elif name == "fix_type":
             rows[name] = np.where(seconds < fix_after_s, 1, 3)
         elif type_name == "char":
@@ -93,50 +97,148 @@ def fill(
     return rows
 
 
-class _Flight:
-    """Where the drone is at each moment: up in the first tenth, down in the last."""
-
-    def __init__(self, seconds: NDArray[np.float64], duration_s: float) -> None:
-        part = np.clip(seconds / duration_s, 0, 1)
-        self.count = len(seconds)
-        self.alt_m = 50 * np.clip(np.minimum((part - 0.05) * 10, (0.95 - part) * 10), 0, 1)
-        self.is_flying = (part > 0.05) & (part < 0.95)
-        self.angle = seconds / 30 * self.is_flying
-        self.used = part
+_Values = Callable[[Motion, np.random.Generator], NDArray[Any]]
+_LAT_DEG, _LON_DEG, _ALT_MSL_M = 47.3977, 8.5456, 488.0
+_M_PER_DEG_LAT, _M_PER_DEG_LON = 111_320.0, 75_400.0
+_CELLS, _MOTORS, _IDLE = 6, 8, 0.02
+_LOITER, _MISSION, _RTL, _TAKEOFF = 4, 3, 5, 17
+"""NAVIGATION_STATE_* of https://docs.px4.io/main/en/msg_docs/VehicleStatus."""
 
 
-def _quaternion(flight: _Flight, noise: np.random.Generator) -> NDArray[np.generic]:
+def _steady(value: float) -> _Values:
+    return lambda flight, noise: np.full(flight.count, value)
+
+
+def _about(value: float, spread: float) -> _Values:
+    return lambda flight, noise: value + spread * noise.standard_normal(flight.count)
+
+
+def _quaternion(flight: Motion, noise: np.random.Generator) -> NDArray[np.generic]:
     half = flight.angle / 2
     zero = np.zeros(flight.count)
     return np.stack([np.cos(half), zero, zero, np.sin(half)], axis=1)
 
 
-_Values = Callable[[_Flight, np.random.Generator], NDArray[np.generic]]
-_LAT_DEG, _LON_DEG = 47.3977, 8.5456
-_RADIUS_M = 80.0
-_KNOWN: dict[str, _Values] = {
-    "q": _quaternion,
-    "z": lambda flight, noise: -flight.alt_m,
-    "lat": lambda flight, noise: _LAT_DEG + np.sin(flight.angle) * _RADIUS_M / 111_320,
-    "lon": lambda flight, noise: _LON_DEG + np.cos(flight.angle) * _RADIUS_M / 75_400,
-    "alt": lambda flight, noise: 488 + flight.alt_m,
-    "heading": lambda flight, noise: (flight.angle + np.pi) % (2 * np.pi) - np.pi,
-    "vel_m_s": lambda flight, noise: flight.is_flying * (2.7 + 0.1 * noise.random(flight.count)),
-    "voltage_v": lambda flight, noise: 25.2 - 4 * flight.used,
-    "current_a": lambda flight, noise: flight.is_flying * (18 + noise.random(flight.count)),
-    "remaining": lambda flight, noise: 1 - 0.7 * flight.used,
-    "satellites_used": lambda flight, noise: noise.integers(14, 19, flight.count),
-    "arming_state": lambda flight, noise: np.where(flight.is_flying, 2, 1),
-    "nav_state": lambda flight, noise: np.where(flight.is_flying, 3, 4),
-    "cell_count": lambda flight, noise: np.full(flight.count, 6),
-    "esc_count": lambda flight, noise: np.full(flight.count, 8),
+def _volts(flight: Motion, noise: np.random.Generator) -> NDArray[np.float64]:
+    """Falls with the charge, and sags under load."""
+    return 25.0 - 4.2 * flight.used - 0.02 * flight.amps
+
+
+def _cell_volts(flight: Motion, noise: np.random.Generator) -> NDArray[np.generic]:
+    cells = np.zeros((flight.count, 14))
+    cells[:, :_CELLS] = _volts(flight, noise)[:, None] / _CELLS
+    return cells
+
+
+def _thrust(flight: Motion, noise: np.random.Generator, outputs: int = 12) -> NDArray[np.float64]:
+    """Share of each motor's thrust; outputs without a motor stay idle."""
+    values = np.full((flight.count, outputs), _IDLE)
+    pushed = 0.55 + 0.03 * noise.standard_normal((flight.count, _MOTORS))
+    values[:, :_MOTORS] = np.where(flight.is_flying[:, None], pushed, _IDLE)
+    return values
+
+
+def _nav_state(flight: Motion, noise: np.random.Generator) -> NDArray[np.generic]:
+    said = [flight.is_climbing, flight.is_descending, flight.is_flying]
+    return np.select(said, [_TAKEOFF, _RTL, _MISSION], _LOITER)
+
+
+_YES, _NO = _steady(1), _steady(0)
+_POSITION: dict[str, _Values] = {
+    "lat": lambda flight, noise: _LAT_DEG + flight.north_m / _M_PER_DEG_LAT,
+    "lon": lambda flight, noise: _LON_DEG + flight.east_m / _M_PER_DEG_LON,
+    "alt": lambda flight, noise: _ALT_MSL_M + flight.alt_m,
+    "eph": _about(0.8, 0.02),
+    "epv": _about(1.2, 0.02),
 }
+_KNOWN: dict[str, dict[str, _Values]] = {
+    "vehicle_attitude": {
+        "q": _quaternion,
+        "delta_q_reset": lambda flight, noise: np.tile([1.0, 0, 0, 0], (flight.count, 1)),
+        "quat_reset_counter": _NO,
+    },
+    "vehicle_local_position": {
+        "x": lambda flight, noise: flight.north_m + 0.02 * noise.standard_normal(flight.count),
+        "y": lambda flight, noise: flight.east_m + 0.02 * noise.standard_normal(flight.count),
+        "z": lambda flight, noise: -flight.alt_m,
+        "vx": lambda flight, noise: flight.speed_m_s * np.cos(flight.angle),
+        "vy": lambda flight, noise: flight.speed_m_s * np.sin(flight.angle),
+        "vz": lambda flight, noise: -flight.climb_m_s,
+        "heading": lambda flight, noise: (flight.angle + np.pi) % (2 * np.pi) - np.pi,
+        "eph": _about(0.3, 0.01),
+        "epv": _about(0.4, 0.01),
+        "xy_valid": _YES,
+        "z_valid": _YES,
+        "v_xy_valid": _YES,
+        "v_z_valid": _YES,
+    },
+    "vehicle_gps_position": _POSITION
+    | {
+        "vel_m_s": lambda flight, noise: (
+            flight.speed_m_s + np.abs(0.05 * noise.standard_normal(flight.count))
+        ),
+        "cog_rad": lambda flight, noise: flight.angle % (2 * np.pi),
+        "satellites_used": lambda flight, noise: noise.integers(14, 19, flight.count),
+    },
+    "vehicle_global_position": _POSITION,
+    "home_position": {
+        "lat": _steady(_LAT_DEG),
+        "lon": _steady(_LON_DEG),
+        "alt": _steady(_ALT_MSL_M),
+        "x": _NO,
+        "y": _NO,
+        "z": _NO,
+        "yaw": _NO,
+        "valid_alt": _YES,
+        "valid_hpos": _YES,
+        "valid_lpos": _YES,
+        "manual_home": _NO,
+    },
+    "battery_status": {
+        "voltage_v": _volts,
+        "current_a": lambda flight, noise: flight.amps + 0.2 * noise.random(flight.count),
+        "remaining": lambda flight, noise: _CHARGED - flight.used,
+        "voltage_cell_v": _cell_volts,
+        "cycle_count": _steady(37),
+        "cell_count": _steady(_CELLS),
+        "connected": _YES,
+    },
+    "vehicle_status": {
+        "armed_time": lambda flight, noise: np.where(flight.is_armed, flight.plan.armed_us, 0),
+        "arming_state": lambda flight, noise: np.where(flight.is_armed, 2, 1),
+        "nav_state": _nav_state,
+        "system_type": _steady(2),
+        "vehicle_type": _YES,
+        "failsafe": _NO,
+    },
+    "vehicle_land_detected": {
+        name: (lambda flight, noise: ~flight.is_flying)
+        for name in ("ground_contact", "maybe_landed", "landed")
+    }
+    | {"freefall": _NO, "in_ground_effect": _NO},
+    "actuator_motors": {
+        "control": _thrust,
+    },
+    "actuator_outputs": {
+        "noutputs": _steady(_MOTORS),
+        "output": lambda flight, noise: 1000 + 1000 * _thrust(flight, noise, 16),
+    },
+    "esc_status": {"esc_count": _steady(_MOTORS)},
+    "sensor_accel": {
+        "device_id": _steady(3_932_170),
+        "x": _about(0, 0.3),
+        "y": _about(0, 0.3),
+        "z": _about(-9.81, 0.5),
+        "temperature": lambda flight, noise: 38 + 8 * flight.used,
+    },
+}
+"""By topic and field; what is not here is noise."""
 
 
 def _fill_nested(
     rows: NDArray[np.void],
     times: NDArray[np.int64],
-    flight: _Flight,
+    flight: Motion,
     noise: np.random.Generator,
 ) -> None:
     """ESC reports: one per motor."""
@@ -144,7 +246,7 @@ def _fill_nested(
         one = rows[:, motor]
         one["timestamp"] = times - motor
         one["esc_rpm"] = flight.is_flying * noise.integers(5000, 5400, len(times))
-        one["esc_voltage"] = 25.2 - 4 * flight.used
+        one["esc_voltage"] = 25.0 - 4.2 * flight.used
         one["esc_current"] = flight.is_flying * noise.random(len(times)) * 8
         one["esc_temperature"] = 30 + 20 * flight.used
         one["actuator_function"] = 101 + motor
@@ -225,8 +327,9 @@ TOPICS = (
             *_floats("x", "y", "z", "vx", "vy", "vz", "heading", "eph", "epv"),
             ("bool", 0, "xy_valid"),
             ("bool", 0, "z_valid"),
+            ("bool", 0, "v_xy_valid"),
+            ("bool", 0, "v_z_valid"),
         ),
-        padding=2,
     ),
     Topic(
         "vehicle_gps_position",
@@ -269,9 +372,38 @@ TOPICS = (
             ("uint64_t", 0, "armed_time"),
             ("uint8_t", 0, "arming_state"),
             ("uint8_t", 0, "nav_state"),
+            ("uint8_t", 0, "system_type"),
+            ("uint8_t", 0, "vehicle_type"),
             ("bool", 0, "failsafe"),
         ),
-        padding=5,
+        padding=3,
+    ),
+    Topic(
+        "vehicle_land_detected",
+        2,
+        (
+            _STAMP,
+            ("bool", 0, "freefall"),
+            ("bool", 0, "ground_contact"),
+            ("bool", 0, "maybe_landed"),
+            ("bool", 0, "landed"),
+            ("bool", 0, "in_ground_effect"),
+        ),
+        padding=3,
+    ),
+    Topic(
+        "home_position",
+        0.01,
+        (
+            _STAMP,
+            ("double", 0, "lat"),
+            ("double", 0, "lon"),
+            *_floats("alt", "x", "y", "z", "yaw"),
+            ("bool", 0, "valid_alt"),
+            ("bool", 0, "valid_hpos"),
+            ("bool", 0, "valid_lpos"),
+            ("bool", 0, "manual_home"),
+        ),
     ),
     Topic("actuator_motors", 50, (_STAMP, _SAMPLE, ("float", 12, "control"))),
     Topic("actuator_outputs", 20, (_STAMP, ("uint32_t", 0, "noutputs"), ("float", 16, "output"))),
@@ -301,3 +433,4 @@ TOPICS = (
     ),
     Topic("debug_key_value", 1, (_STAMP, ("float", 0, "value"), ("char", 10, "key")), padding=2),
 )
+NEED_GPS = frozenset(("vehicle_gps_position", "vehicle_global_position", "home_position"))

@@ -3,6 +3,7 @@
 The format: https://docs.px4.io/main/en/dev_log/ulog_file_format. All follows from the seed.
 """
 
+import hashlib
 import random
 import struct
 from collections.abc import Mapping
@@ -13,11 +14,16 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from logbox_pipeline.simulator.ulog_flight import TOPICS, Topic, fill
+from logbox_pipeline.simulator import ulog_events
+from logbox_pipeline.simulator.flight_path import FlightPlan
+from logbox_pipeline.simulator.ulog_flight import NEED_GPS, TOPICS, Topic, fill
 
 _SLICE_S = 20
 _SYNC = b"\x2f\x73\x13\x20\x25\x0c\xbb\x12"
 _FIX_AFTER_S = 4.0
+_MIN_GPS_S = 5.0
+_BEFORE_US = 88_000
+_EVENT_DEFINITIONS_PIECE = 200
 
 
 @dataclass(frozen=True)
@@ -25,18 +31,21 @@ class UlogLedger:
     """What must come out of a written file.
 
     rows: by (topic, instance). messages: (t_boot_us, level, text) in file order, `tags` the tag of
-    each, None for plain ones. parameters: (name, kind, value). `first` and `last` are UTC, None
-    without GPS.
+    each, None for plain ones. events: the same of the `event` topic, as its definitions say it.
+    parameters: (name, kind, value). `first` and `last` are UTC, None without GPS. flight: the one
+    flight in it.
     """
 
     rows: Mapping[tuple[str, int], int]
     messages: tuple[tuple[int, int, str], ...]
     tags: tuple[int | None, ...]
+    events: tuple[tuple[int, int, str], ...]
     dropouts_ms: tuple[int, ...]
     parameters: tuple[tuple[str, str, float], ...]
     vehicle_uid: str
     firmware: str
     hardware: str
+    flight: FlightPlan
     start_us: int
     last_us: int
     first: datetime | None
@@ -57,19 +66,26 @@ def write_ulog(
     start: datetime = datetime(2026, 11, 24, 9, 0, tzinfo=UTC),
     vehicle_uid: str | None = None,
     has_gps: bool = True,
+    has_events: bool = True,
 ) -> UlogLedger:
-    """Write one flight of `duration_s`, or of about `size_bytes`; logging began at `start`."""
+    """Write one flight of `duration_s`, or of about `size_bytes`; logging began at `start`.
+
+    has_events: with PX4's `event` topic and its definitions.
+    """
     chance = random.Random(seed)
     if size_bytes is not None:
         duration_s = max(1.0, (size_bytes - 8_000) / _bytes_per_s(has_gps))
     uid = vehicle_uid or f"000600000000{chance.getrandbits(96):024x}"
     start_us = 20_000_000 + chance.randrange(1_000_000)
-    topics = [topic for topic in TOPICS if has_gps or topic.name != "vehicle_gps_position"]
+    plan = FlightPlan(duration_s, start_us)
+    is_timed = has_gps and duration_s > _MIN_GPS_S
+    fix_after_s = min(_FIX_AFTER_S, 0.04 * duration_s) if is_timed else _FIX_AFTER_S
+    topics = [topic for topic in TOPICS if has_gps or topic.name not in NEED_GPS]
     messages, tags = _messages(chance, start_us, duration_s)
     dropouts = _dropouts(chance, start_us, duration_s)
     parameters = _parameters(chance)
     changed = _changed(start_us, duration_s)
-    size = out.write(_definitions(topics, start_us, uid, parameters))
+    size = out.write(_definitions(topics, start_us, uid, parameters, has_events))
     subscribed = [(topic, instance) for topic in topics for instance in range(topic.instances)]
     size += out.write(
         b"".join(
@@ -77,8 +93,13 @@ def write_ulog(
             for msg_id, (topic, instance) in enumerate(subscribed)
         )
     )
+    told = ulog_events.event_rows(plan) if has_events else []
+    event_id = struct.pack("<H", len(subscribed))
+    if told:
+        size += out.write(_message("A", b"\0" + event_id + b"event"))
     extras = sorted(
         [
+            *((us, _message("D", event_id + row)) for us, row in told),
             *(
                 (us, _text(us, level, text, tag))
                 for (us, level, text), tag in _tagged(messages, tags)
@@ -88,7 +109,7 @@ def write_ulog(
         ],
         key=lambda extra: extra[0],
     )
-    rows: dict[tuple[str, int], int] = {}
+    rows: dict[tuple[str, int], int] = {("event", 0): len(told)} if told else {}
     last_us = start_us
     utc_us = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     for low in np.arange(0.0, duration_s, _SLICE_S):
@@ -98,7 +119,7 @@ def write_ulog(
             times = _times(topic, instance, start_us, float(low), float(high))
             if not len(times):
                 continue
-            values = fill(topic, instance, times, start_us, utc_us, duration_s, seed, _FIX_AFTER_S)
+            values = fill(topic, instance, times, plan, utc_us, seed, fix_after_s)
             packed.append((times, _data(topic, msg_id, values)))
             key = (topic.name, instance)
             rows[key] = rows.get(key, 0) + len(times)
@@ -115,6 +136,7 @@ def write_ulog(
         rows=rows,
         messages=messages,
         tags=tags,
+        events=ulog_events.events_said(plan) if has_events else (),
         dropouts_ms=tuple(ms for _, ms in dropouts),
         parameters=(
             *((name, "initial", value) for name, _, value in parameters),
@@ -124,12 +146,11 @@ def write_ulog(
         vehicle_uid=uid,
         firmware="v1.14.3 1dacb4cdef2d7145754fc788fa8dc482eed74b40",
         hardware="PX4_FMU_V6C",
+        flight=plan,
         start_us=start_us,
         last_us=last_us,
-        first=start if has_gps and duration_s > _FIX_AFTER_S + 1 else None,
-        last=start + timedelta(microseconds=last_us - start_us)
-        if has_gps and duration_s > _FIX_AFTER_S + 1
-        else None,
+        first=start if is_timed else None,
+        last=start + timedelta(microseconds=last_us - start_us) if is_timed else None,
         size_bytes=size,
     )
 
@@ -161,13 +182,19 @@ def _text(us: int, level: int, text: str, tag: int | None) -> bytes:
 
 
 def _definitions(
-    topics: list[Topic], start_us: int, uid: str, parameters: list[tuple[str, str, float]]
+    topics: list[Topic],
+    start_us: int,
+    uid: str,
+    parameters: list[tuple[str, str, float]],
+    has_events: bool,
 ) -> bytes:
     parts = [b"ULog\x01\x12\x35\x01" + struct.pack("<Q", start_us)]
     # Compatible flag 0: there are default parameters.
     parts.append(_message("B", bytes([1]) + bytes(39)))
     formats = {name: text for topic in topics for name, text in topic.formats()}
     parts += [_message("F", f"{name}:{text}".encode()) for name, text in formats.items()]
+    if has_events:
+        parts.append(_message("F", ulog_events.FORMAT.encode()))
     parts += [
         _string("sys_name", "PX4"),
         _string("ver_hw", "PX4_FMU_V6C"),
@@ -179,6 +206,8 @@ def _definitions(
     for number, line in enumerate(("HW arch: PX4_FMU_V6C", "\nBoot OK", "second boot")):
         value, continued = line.encode(), bytes([number == 1])
         parts.append(_keyed("M", f"char[{len(value)}]", "boot_console_output", value, continued))
+    if has_events:
+        parts += _event_definitions()
     for name, type_name, setting in parameters:
         is_whole = type_name == "int32_t"
         raw = struct.pack("<i", int(setting)) if is_whole else struct.pack("<f", setting)
@@ -186,6 +215,16 @@ def _definitions(
     parts.append(_keyed("Q", "float", "MPC_XY_VEL_MAX", struct.pack("<f", 12.0), b"\x01"))
     parts.append(_keyed("Q", "float", "RTL_RETURN_ALT", struct.pack("<f", 60.0), b"\x02"))
     return b"".join(parts)
+
+
+def _event_definitions() -> list[bytes]:
+    defined = ulog_events.definitions()
+    parts = [_string("metadata_events_sha256", hashlib.sha256(defined).hexdigest())]
+    for at in range(0, len(defined), _EVENT_DEFINITIONS_PIECE):
+        piece = defined[at : at + _EVENT_DEFINITIONS_PIECE]
+        kind = f"uint8_t[{len(piece)}]"
+        parts.append(_keyed("M", kind, "metadata_events", piece, bytes([at > 0])))
+    return parts
 
 
 def _parameters(chance: random.Random) -> list[tuple[str, str, float]]:
@@ -217,8 +256,8 @@ def _messages(
 ) -> tuple[tuple[tuple[int, int, str], ...], tuple[int | None, ...]]:
     story: list[tuple[float, int, str, int | None]] = [
         (0.01, 6, "[logger] Start file log", None),
-        (0.05, 6, "[commander] Armed by RC", None),
-        (0.06, 6, "[commander] Takeoff detected", None),
+        (0.03, 6, "[commander] Armed by RC", None),
+        (0.05, 6, "[commander] Takeoff detected", None),
         (0.20, 5, "[navigator] Mission item 1 reached", 3),
         (0.35, 4, "[health] High vibration: 42 m/s²", None),
         (0.45, 7, "[camera] trigger", 7),
@@ -245,7 +284,7 @@ def _times(
     last = -(-(high_us - phase_us) // period_us)
     times = np.arange(first, last, dtype=np.int64) * period_us + phase_us + start_us
     if low_s == 0 and topic.rate_hz <= 2:
-        times = np.concatenate(([start_us - 88_000], times))
+        times = np.concatenate(([start_us - _BEFORE_US], times))
     return times
 
 
@@ -294,5 +333,5 @@ def _interleaved(
 
 
 def _bytes_per_s(has_gps: bool) -> float:
-    topics = [topic for topic in TOPICS if has_gps or topic.name != "vehicle_gps_position"]
+    topics = [topic for topic in TOPICS if has_gps or topic.name not in NEED_GPS]
     return 22 + sum(t.rate_hz * t.instances * (5 + t.logged_bytes) for t in topics)

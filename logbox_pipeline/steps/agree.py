@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from logbox_pipeline.adapters import catalog_agreement
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS
+from logbox_pipeline.core.tables import CATALOG_TABLES
 from logbox_pipeline.steps.judge import Judgement
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
@@ -85,7 +85,7 @@ def parquet_rows(site: Site, lake_key: str) -> int | None:
 
 
 def _count(cursor: Any, batch_id: str, table: str) -> int:
-    schema = "logbox" if table in (EVENTS, PARAMETERS) else "telemetry"
+    schema = "logbox" if table in CATALOG_TABLES else "telemetry"
     cursor.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, table))
     if cursor.fetchone()[0] is None:
         return 0
@@ -97,8 +97,7 @@ def _count(cursor: Any, batch_id: str, table: str) -> int:
             where rows.log_id in (
                 select l.log_id
                 from logbox.logs l
-                join logbox.deliveries d using (delivery_id)
-                where d.batch_id = %s
+                where l.batch_id = %s
             )
             """
         ).format(sql.Identifier(schema, table)),

@@ -12,7 +12,7 @@ from logbox_pipeline.adapters import catalog_batches as catalog
 from logbox_pipeline.adapters.catalog_batches import Claim
 from logbox_pipeline.core.batching import AfterFailure
 from logbox_pipeline.core.errors import FenceLost, LogboxError, TransientError
-from logbox_pipeline.steps.parse_worker import MACHINE_FAULTS
+from logbox_pipeline.steps.budget import MACHINE_FAULTS
 from logbox_pipeline.steps.site import Site
 
 HEARTBEAT_S = 5.0

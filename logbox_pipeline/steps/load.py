@@ -1,24 +1,28 @@
 """Load: one transaction that makes a batch's rows, states and Parquet files count, or nothing."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from logbox_pipeline.adapters import catalog_logs, spool, telemetry_tables
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
-from logbox_pipeline.adapters.catalog_logs import LogResult, TopicResult
+from logbox_pipeline.adapters.catalog_flights import record_flights
+from logbox_pipeline.adapters.catalog_logs import LogResult
+from logbox_pipeline.adapters.catalog_topics import TopicResult, fields_id
 from logbox_pipeline.adapters.copy import copy_batches
-from logbox_pipeline.adapters.spool import Spooled
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import PermanentError
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TelemetryTable
+from logbox_pipeline.core.flights import FoundFlight
+from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
+from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps.parse import ParsedBatch, ReadLog
 from logbox_pipeline.steps.parse_worker import ParsedLog
 from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.supersede import take_over
 
 _EPOCH = date(1970, 1, 1)
 
@@ -26,7 +30,7 @@ LONGEST_LOAD_S = 1_800
 """A batch of 256 MB loads in seconds; PostgreSQL 17 and newer end what takes longer than this."""
 
 
-Batches = Callable[[Path, Spooled], Iterator[pa.RecordBatch]]
+Batches = Callable[[ReadLog, ParsedLog], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
         fence(cursor, held)
         _bound(cursor)
         for name, columns, read in (
-            (EVENTS, tables.EVENT_COLUMNS, spool.event_batches),
-            (PARAMETERS, tables.PARAMETER_COLUMNS, spool.parameter_batches),
+            (EVENTS, tables.EVENT_COLUMNS, _events),
+            (PARAMETERS, tables.PARAMETER_COLUMNS, _parameters),
+            (TRACK, TRACK_COLUMNS, _track),
         ):
             table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
         for table in parsed.tables.values():
@@ -57,10 +62,14 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
                 table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
         _require_agreement(parsed, table_rows)
         now = site.now()
+        gone = take_over(cursor, parsed.growth, parsed.loading, parsed.rewritten, now)
         results = [_result(one) for one in parsed.read]
         topics = [topic for one in parsed.read for topic in _topics(one, parsed)]
         catalog_logs.record_results(cursor, held, results, topics, now)
-        catalog_logs.make_live(cursor, held, [one.lake_key for one in parsed.files], now)
+        catalog_logs.make_live(cursor, held, parsed.lake_keys(held.batch_id), now)
+        # Last of all: whoever loads flights of the same vehicles waits from here to the commit.
+        flights = [flight for one in parsed.read for flight in _flights(one)]
+        record_flights(cursor, flights, [one.log_id for one in results], gone)
         site.reach("before_commit")
     site.reach("after_commit")
     return LoadReport(parsed.parsed, {name: rows for name, rows in table_rows.items() if rows})
@@ -77,6 +86,18 @@ def _bound(cursor: Any) -> None:
     )
 
 
+def _events(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
+    return spool.event_batches(one.folder, result.spooled)
+
+
+def _parameters(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
+    return spool.parameter_batches(one.folder, result.spooled)
+
+
+def _track(_: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
+    return iter(()) if result.track is None else iter(result.track.track.to_batches())
+
+
 def _copy_logbox(
     cursor: Any, parsed: ParsedBatch, table: str, columns: pa.Schema, read: Batches
 ) -> int:
@@ -85,7 +106,7 @@ def _copy_logbox(
         tables.postgres_rows(batch, one.log.log_id, None, schema)
         for one in parsed.read
         if isinstance(one.result, ParsedLog)
-        for batch in read(one.folder, one.result.spooled)
+        for batch in read(one, one.result)
     )
     return copy_batches(cursor, ("logbox", table), schema, rows)
 
@@ -127,6 +148,7 @@ def _result(one: ReadLog) -> LogResult:
         )
     spooled = one.result.spooled
     about = spooled.about
+    track = one.result.track
     return LogResult(
         one.log.log_id,
         "loaded",
@@ -135,6 +157,8 @@ def _result(one: ReadLog) -> LogResult:
         vehicle_uid=about.vehicle_uid,
         firmware=about.firmware,
         hardware=about.hardware,
+        autopilot=track.autopilot if track else None,
+        airframe=track.airframe if track else None,
         time_source=about.time_source,
         time_error_ms=about.time_error_ms,
         recorded_from=about.recorded_from,
@@ -142,10 +166,15 @@ def _result(one: ReadLog) -> LogResult:
         telemetry_rows=spooled.telemetry_rows,
         events=spooled.events,
         parameters=spooled.parameters,
+        track_rows=track.track.num_rows if track else 0,
         damaged_bytes=spooled.damaged_bytes,
         is_damaged=spooled.damaged_ranges > 0,
-        info=about.info,
+        info={**about.info, "recognized_by": one.result.recognized_by, **_track_error(one.result)},
     )
+
+
+def _track_error(result: ParsedLog) -> dict[str, str]:
+    return {} if result.track_error is None else {"track_error": result.track_error}
 
 
 def _topics(one: ReadLog, parsed: ParsedBatch) -> Iterator[TopicResult]:
@@ -153,7 +182,11 @@ def _topics(one: ReadLog, parsed: ParsedBatch) -> Iterator[TopicResult]:
         return
     for topic in one.result.spooled.topics:
         table = parsed.tables[one.result.format, topic.topic]
+        named = {column.key: column.column_name for column in table.columns}
+        names = [named[column.key] for column in topic.columns]
+        same_fields = fields_id(names)
         for instance in topic.instances:
+            said = {name: instance.fields.of(place) for place, name in enumerate(names)}
             yield TopicResult(
                 one.log.log_id,
                 topic.topic,
@@ -161,6 +194,31 @@ def _topics(one: ReadLog, parsed: ParsedBatch) -> Iterator[TopicResult]:
                 instance.rows,
                 instance.first_t_boot_us,
                 instance.last_t_boot_us,
+                instance.first_ts_us,
+                instance.last_ts_us,
+                instance.rate_hz,
                 table.table_name,
                 table.lake_only_reason,
+                json.dumps(said, separators=(",", ":"), allow_nan=False),
+                same_fields,
             )
+
+
+def _flights(one: ReadLog) -> Iterator[FoundFlight]:
+    if not isinstance(one.result, ParsedLog) or one.result.track is None:
+        return
+    about, track = one.result.spooled.about, one.result.track
+    for flight in track.flights:
+        yield FoundFlight(
+            log_id=one.log.log_id,
+            flight=flight,
+            client=one.log.client,
+            vehicle=one.log.vehicle,
+            received_at=one.log.received_at,
+            time_source=about.time_source,
+            time_error_ms=about.time_error_ms,
+            firmware=about.firmware,
+            autopilot=track.autopilot,
+            airframe=track.airframe,
+            format=one.result.format,
+        )

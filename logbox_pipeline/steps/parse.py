@@ -1,4 +1,4 @@
-"""Parse: decide who owns each log, turn owned logs into tables, put them into the lake.
+"""Parse: find the logs, decide who owns each, turn owned logs into tables, put those into the lake.
 
 Nothing counts yet when this ends: the Parquet files are `planned` until the load commits.
 """
@@ -13,17 +13,17 @@ import pyarrow as pa
 
 from logbox_pipeline.adapters import catalog_deliveries, catalog_logs, spool, telemetry_tables
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
-from logbox_pipeline.adapters.catalog_deliveries import Delivery
-from logbox_pipeline.adapters.catalog_logs import OwnedLog, PlannedFile
+from logbox_pipeline.adapters.catalog_logs import OwnedLog, PlannedFile, RefusedMember
 from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.adapters.parquet import write_table_file
 from logbox_pipeline.core import keys, tables
-from logbox_pipeline.core.digest import log_id
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS, LogKey, TelemetryTable
+from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, LogKey, TelemetryTable
+from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps.parse_pool import Job, parse_all
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
 from logbox_pipeline.steps.site import TRANSFERS, Site
-from logbox_pipeline.steps.verify import scratch_file
+from logbox_pipeline.steps.supersede import Growth, Rewritten, find_growth, rewrite_files
+from logbox_pipeline.steps.unwrap import FoundLog, unwrap
 
 _WRITERS = 2
 
@@ -36,6 +36,7 @@ class Unparsed:
     delivery_id: UUID
     reason: str
     detail: str
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ class ParsedBatch:
     tables: dict[tuple[str, str], TelemetryTable]
     files: tuple[PlannedFile, ...]
     duplicates: int
+    refused: tuple[RefusedMember, ...]
+    growth: Growth
+    rewritten: tuple[Rewritten, ...]
+
+    def lake_keys(self, batch_id: UUID) -> list[str]:
+        """Files to make live: the batch's own, and those that replace others'."""
+        again = [one.planned(batch_id) for one in self.rewritten]
+        return [one.lake_key for one in (*self.files, *again) if one is not None]
+
+    @property
+    def loading(self) -> set[UUID]:
+        """The logs that the load will bring the rows of."""
+        return _parsed(self.read)
 
     @property
     def parsed(self) -> int:
@@ -70,7 +84,13 @@ class ParsedBatch:
     @property
     def unparsed(self) -> tuple[Unparsed, ...]:
         return tuple(
-            Unparsed(one.log.log_id, one.log.delivery_id, one.result.reason, one.result.detail)
+            Unparsed(
+                one.log.log_id,
+                one.log.delivery_id,
+                one.result.reason,
+                one.result.detail,
+                one.log.member,
+            )
             for one in self.read
             if isinstance(one.result, UnparsedLog)
         )
@@ -86,14 +106,15 @@ class ParsedBatch:
 
 def parse(site: Site, held: Claim) -> ParsedBatch:
     """Own, parse, name and put the logs of a batch whose bytes are archived."""
-    owned, duplicates = _take_ownership(site, held)
-    site.reach("after_ownership")
     folder = site.folder(held)
+    owned, duplicates, refused = _take_ownership(site, held, folder)
+    site.reach("after_ownership")
+    growth = find_growth(site, folder, {one.log.log_id: one.path for one in owned})
     read: list[ReadLog] = []
-    written = [
-        _write(folder, EVENTS, tables.EVENT_COLUMNS, _events(_read(site, folder, owned, read)))
-    ]
+    reading = _read(site, folder, owned, growth, read)
+    written = [_write(folder, EVENTS, tables.EVENT_COLUMNS, _events(reading))]
     written.append(_write(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)))
+    written.append(_write(folder, TRACK, TRACK_COLUMNS, _tracks(read)))
     site.reach("after_parse")
     named = _name_tables(site, held, read)
     site.reach("after_tables")
@@ -104,48 +125,75 @@ def parse(site: Site, held: Claim) -> ParsedBatch:
             ),
             sorted(named.values(), key=lambda table: table.table_name),
         )
-    files = _put(site, held, [one for one in written if one is not None])
-    return ParsedBatch(tuple(read), named, tuple(files), duplicates)
-
-
-def _take_ownership(site: Site, held: Claim) -> tuple[list[OwnedLog], int]:
-    with site.transaction() as cursor:
-        fence(cursor, held)
-        archived = catalog_deliveries.of_batch(cursor, held.batch_id, "archived")
-        owned, duplicates = catalog_logs.take_ownership(cursor, [_log(one) for one in archived])
-    return owned, len(duplicates)
-
-
-def _log(delivery: Delivery) -> OwnedLog:
-    assert delivery.sha256 is not None
-    return OwnedLog(
-        log_id(delivery.client, delivery.sha256),
-        delivery.delivery_id,
-        delivery.client,
-        delivery.vehicle,
-        delivery.sha256,
-        delivery.received_at,
-        delivery.size_bytes,
+    rewritten = rewrite_files(site, folder / "rewritten", growth.superseded(_parsed(read)))
+    files = _put(site, held, [one for one in written if one is not None], rewritten)
+    return ParsedBatch(
+        tuple(read), named, tuple(files), duplicates, refused, growth, tuple(rewritten)
     )
 
 
+def _take_ownership(
+    site: Site, held: Claim, folder: Path
+) -> tuple[list[FoundLog], int, tuple[RefusedMember, ...]]:
+    """(logs to parse, deliveries that are duplicates, members nobody could read)."""
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        archived = catalog_deliveries.of_batch(cursor, held.batch_id, "archived")
+    found = unwrap(site, folder, archived)
+    site.reach("after_unwrap")
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        owned, duplicates = catalog_logs.take_ownership(
+            cursor, [one.log for one in found.logs], found.refused
+        )
+        catalog_logs.put_off(cursor, found.put_off)
+    place = {(one.log.delivery_id, one.log.member): one for one in found.logs}
+    return [place[one.delivery_id, one.member] for one in owned], len(duplicates), found.refused
+
+
 def _read(
-    site: Site, folder: Path, owned: list[OwnedLog], read: list[ReadLog]
+    site: Site, folder: Path, owned: list[FoundLog], growth: Growth, read: list[ReadLog]
 ) -> Iterator[ReadLog]:
-    """Parse in log_id order; each log is added to `read` and handed on while others are parsed."""
+    """Parse in log_id order; each log is added to `read` and handed on while others are parsed.
+
+    What another log of the batch supersedes is not read, unless that one cannot be read itself.
+    """
+    left = owned
+    loading = {one.log.log_id for one in owned if one.unread is None}
+    while True:
+        gone = growth.superseded(loading)
+        now = [one for one in left if one.log.log_id not in gone]
+        if not now:
+            return
+        yield from _read_some(site, folder, now, read)
+        left = [one for one in left if one.log.log_id in gone]
+        loading = _parsed(read)
+
+
+def _read_some(
+    site: Site, folder: Path, some: list[FoundLog], read: list[ReadLog]
+) -> Iterator[ReadLog]:
     jobs = [
         Job(
-            scratch_file(folder, log.delivery_id),
-            folder / str(log.log_id),
-            log.received_at,
-            log.size_bytes,
+            one.path,
+            folder / str(one.log.log_id),
+            one.log.received_at,
+            one.log.size_bytes,
+            one.lost,
         )
-        for log in owned
+        for one in some
+        if one.unread is None
     ]
-    for log, job, result in zip(owned, jobs, parse_all(site.settings, jobs), strict=True):
-        one = ReadLog(log, job.folder, result)
+    results = parse_all(site.settings, jobs)
+    for found in some:
+        result = found.unread or next(results)
+        one = ReadLog(found.log, folder / str(found.log.log_id), result)
         read.append(one)
         yield one
+
+
+def _parsed(read: Iterable[ReadLog]) -> set[UUID]:
+    return {one.log.log_id for one in read if isinstance(one.result, ParsedLog)}
 
 
 Rows = Iterator[tuple[OwnedLog, pa.RecordBatch]]
@@ -162,6 +210,13 @@ def _parameters(read: Iterable[ReadLog]) -> Rows:
     for one in read:
         if isinstance(one.result, ParsedLog):
             for batch in spool.parameter_batches(one.folder, one.result.spooled):
+                yield one.log, batch
+
+
+def _tracks(read: Iterable[ReadLog]) -> Rows:
+    for one in read:
+        if isinstance(one.result, ParsedLog) and one.result.track is not None:
+            for batch in one.result.track.track.to_batches():
                 yield one.log, batch
 
 
@@ -228,9 +283,12 @@ def _write(folder: Path, table_name: str, columns: pa.Schema, rows: Rows) -> _Wr
     return _Written(file.path, table_name, file.rows, file.size_bytes, file.sha256)
 
 
-def _put(site: Site, held: Claim, written: list[_Written]) -> list[PlannedFile]:
-    """Write down what will be put, remove what dead attempts left, put."""
-    planned = [
+def _put(
+    site: Site, held: Claim, written: list[_Written], rewritten: list[Rewritten]
+) -> list[PlannedFile]:
+    """Write down what will be put, remove what dead attempts left, put. Returns the batch's own
+    files; those that replace others' are in `rewritten`."""
+    own = [
         PlannedFile(
             keys.lake_key(one.table_name, held.received_on, held.batch_id, one.sha256),
             one.table_name,
@@ -238,8 +296,15 @@ def _put(site: Site, held: Claim, written: list[_Written]) -> list[PlannedFile]:
             one.rows,
             one.size_bytes,
             one.sha256,
+            (held.batch_id,),
         )
         for one in written
+    ]
+    again = [one.planned(held.batch_id) for one in rewritten]
+    planned = [*own, *(one for one in again if one is not None)]
+    paths = [
+        *(one.path for one in written),
+        *(one.file.path for one in rewritten if one.file is not None),
     ]
     with site.transaction() as cursor:
         fence(cursor, held)
@@ -250,10 +315,10 @@ def _put(site: Site, held: Claim, written: list[_Written]) -> list[PlannedFile]:
         for lake_key in catalog_logs.lock_abandoned(cursor, abandoned):
             site.lake.delete(lake_key)
 
-    def put(plan: PlannedFile, one: _Written) -> None:
-        site.lake.put_file(plan.lake_key, one.path, one.sha256)
+    def put(plan: PlannedFile, path: Path) -> None:
+        site.lake.put_file(plan.lake_key, path, plan.sha256)
 
     with ThreadPoolExecutor(TRANSFERS) as threads:
-        list(threads.map(put, planned, written))
+        list(threads.map(put, planned, paths))
     site.reach("after_parquet_put")
-    return planned
+    return own

@@ -1,7 +1,9 @@
-"""Parse many logs in a pool of spawned workers; a file that kills its worker costs only itself."""
+"""Unwrap and parse many files in pools of spawned workers; one that kills its worker costs only
+itself."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,17 +11,19 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.popen_spawn_posix import Popen
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from logbox_pipeline.formats.wrappers import Lost
 from logbox_pipeline.settings import Settings
-from logbox_pipeline.steps.parse_worker import (
-    Budget,
-    ParsedLog,
-    UnparsedLog,
-    parse_log,
-    prepare_worker,
+from logbox_pipeline.steps.budget import Budget, prepare_worker
+from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog, parse_log
+from logbox_pipeline.steps.unwrap_worker import (
+    RefusedInner,
+    UnwrapLimits,
+    Unwrapped,
+    unwrap_within,
 )
 
 _BYTES_PER_CPU_S = 2 * 1024**2
@@ -32,57 +36,122 @@ _WALL_PER_CPU = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One log to parse: `path` is read, `folder` takes its rows."""
+    """One log to parse: `path` is read, `folder` takes its rows; `lost` are ranges of the wrapper
+    it came out of."""
 
     path: Path
     folder: Path
     received_at: datetime
     size_bytes: int
+    lost: tuple[Lost, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnwrapJob:
+    """One object to unwrap: `path` is read, `folder` takes the files of its logs."""
+
+    path: Path
+    sha256: str
+    folder: Path
+    size_bytes: int
+
+
+_Result = TypeVar("_Result")
 
 
 def parse_all(settings: Settings, jobs: Sequence[Job]) -> Iterator[ParsedLog | UnparsedLog]:
     """Results in the order of `jobs`, each as soon as it and those before it are there."""
+
+    def schedule(pool: ProcessPool, job: Job) -> ProcessFuture[ParsedLog | UnparsedLog]:
+        budget = _budget(settings, job.size_bytes)
+        return pool.schedule(
+            parse_log,
+            args=(job.path, job.folder, job.received_at, budget, job.lost),
+            timeout=budget.cpu_s * _WALL_PER_CPU,
+        )
+
+    return _in_order(settings, jobs, schedule, UnparsedLog, len(jobs))
+
+
+def unwrap_all(settings: Settings, jobs: Sequence[UnwrapJob]) -> Iterator[Unwrapped]:
+    """As `parse_all`; who stops early has only a few objects more unwrapped than were taken."""
+    limits = UnwrapLimits(
+        settings.max_unwrapped_bytes,
+        settings.max_unwrapped_total_bytes,
+        settings.max_unwrapped_ratio,
+        settings.max_members,
+    )
+
+    def schedule(pool: ProcessPool, job: UnwrapJob) -> ProcessFuture[Unwrapped]:
+        budget = _budget(settings, job.size_bytes)
+        return pool.schedule(
+            unwrap_within,
+            args=(job.path, job.sha256, job.folder, limits, budget),
+            timeout=budget.cpu_s * _WALL_PER_CPU,
+        )
+
+    def nothing(reason: str, detail: str) -> Unwrapped:
+        why = reason.replace("parser", "unwrap"), detail.replace("parser", "unwrapping")
+        return Unwrapped(None, (), (RefusedInner("", *why),))
+
+    return _in_order(settings, jobs, schedule, nothing, 2 * settings.parse_workers)
+
+
+def _in_order(
+    settings: Settings,
+    jobs: Sequence[Any],
+    schedule: Callable[[ProcessPool, Any], ProcessFuture[_Result]],
+    give_up: Callable[[str, str], _Result],
+    most_ahead: int,
+) -> Iterator[_Result]:
+    """`give_up` makes the result of a file that hung or killed its worker twice."""
     if not jobs:
         return
-    workers = min(settings.parse_workers, len(jobs))
-    with _pool(workers) as pool:
-        futures = [_schedule(pool, settings, job) for job in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            result = _result(future)
-            yield _alone(settings, job) if result is None else result
+    with _pool(min(settings.parse_workers, len(jobs))) as pool:
+        ahead: deque[tuple[Any, ProcessFuture[_Result]]] = deque()
+        waiting = iter(jobs)
+        while True:
+            for job in waiting:
+                ahead.append((job, schedule(pool, job)))
+                if len(ahead) >= most_ahead:
+                    break
+            if not ahead:
+                return
+            job, future = ahead.popleft()
+            result = _result(future, give_up)
+            yield _alone(job, schedule, give_up) if result is None else result
 
 
-def _alone(settings: Settings, job: Job) -> ParsedLog | UnparsedLog:
+def _alone(
+    job: Any,
+    schedule: Callable[[ProcessPool, Any], ProcessFuture[_Result]],
+    give_up: Callable[[str, str], _Result],
+) -> _Result:
     """Once more, with no neighbour that could be to blame."""
     with _pool(1) as pool:
-        result = _result(_schedule(pool, settings, job))
-    return result or UnparsedLog(
+        result = _result(schedule(pool, job), give_up)
+    return result or give_up(
         "parser_failed", "the parser's process died twice on this file, the second time alone"
     )
 
 
-def _result(future: ProcessFuture[ParsedLog | UnparsedLog]) -> ParsedLog | UnparsedLog | None:
+def _result(
+    future: ProcessFuture[_Result], give_up: Callable[[str, str], _Result]
+) -> _Result | None:
     """None: the worker died."""
     try:
-        result: ParsedLog | UnparsedLog = future.result()
+        result: _Result = future.result()
     except FutureTimeout:
-        return UnparsedLog("parser_timeout", "the parser did not end in time")
+        return give_up("parser_timeout", "the parser did not end in time")
     except ProcessExpired:
         return None
     return result
 
 
-def _schedule(
-    pool: ProcessPool, settings: Settings, job: Job
-) -> ProcessFuture[ParsedLog | UnparsedLog]:
-    budget = Budget(
-        settings.parse_cpu_s + job.size_bytes // _BYTES_PER_CPU_S,
-        settings.parse_memory_bytes + _MEMORY_PER_BYTE * job.size_bytes,
-    )
-    return pool.schedule(
-        parse_log,
-        args=(job.path, job.folder, job.received_at, budget),
-        timeout=budget.cpu_s * _WALL_PER_CPU,
+def _budget(settings: Settings, size_bytes: int) -> Budget:
+    return Budget(
+        settings.parse_cpu_s + size_bytes // _BYTES_PER_CPU_S,
+        settings.parse_memory_bytes + _MEMORY_PER_BYTE * size_bytes,
     )
 
 

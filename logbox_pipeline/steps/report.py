@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from logbox_pipeline.adapters.catalog_deliveries import Delivery, Gone, Refused
+from logbox_pipeline.adapters.catalog_logs import RefusedMember
 from logbox_pipeline.steps.archive import ArchiveReport
 from logbox_pipeline.steps.load import LoadReport
 from logbox_pipeline.steps.parse import ParsedBatch, Unparsed
@@ -95,11 +96,12 @@ def parsed(done: ParsedBatch, deliveries: Sequence[Delivery], seconds: float) ->
             "rows": sum(done.table_rows.values()),
             "parsed_logs": done.parsed,
             "unparsed_logs": len(done.unparsed),
+            "refused_members": len(done.refused),
             "duplicate_files": done.duplicates,
             "damaged_logs": done.damaged,
             "lake_bytes": done.lake_bytes,
         },
-        _refused(done.unparsed, deliveries),
+        _refused([*done.unparsed, *done.refused], deliveries),
         done.table_rows,
     )
 
@@ -138,16 +140,21 @@ def merge(reports: Iterable[StepReport]) -> Iterator[StepReport]:
 
 
 def _refused(
-    found: Sequence[Refused | Gone | Unparsed], deliveries: Sequence[Delivery]
+    found: Sequence[Refused | Gone | Unparsed | RefusedMember], deliveries: Sequence[Delivery]
 ) -> tuple[RefusedFile, ...]:
     by_id = {one.delivery_id: one for one in deliveries}
     return tuple(
         RefusedFile(
             one.delivery_id,
             by_id[one.delivery_id].client,
-            by_id[one.delivery_id].name,
+            _name(one, by_id[one.delivery_id]),
             str(one.reason),
             one.detail,
         )
         for one in found[:SAMPLE]
     )
+
+
+def _name(one: Refused | Gone | Unparsed | RefusedMember, delivery: Delivery) -> str:
+    member = one.member if isinstance(one, Unparsed | RefusedMember) else ""
+    return f"{delivery.name}/{member}" if member else delivery.name

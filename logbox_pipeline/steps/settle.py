@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-from logbox_pipeline.adapters import catalog_batches, catalog_landing, catalog_logs
+from logbox_pipeline.adapters import (
+    catalog_batches,
+    catalog_growth,
+    catalog_landing,
+    catalog_logs,
+)
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_landing import Standing
 from logbox_pipeline.core import keys
@@ -50,17 +55,24 @@ def sweep_landing(site: Site) -> int:
 
 
 def sweep_lake(site: Site) -> int:
-    """Delete Parquet files that dead attempts put. Returns how many went.
+    """Delete Parquet files that dead attempts put, and those replaced longer ago than the grace.
+    Returns how many went.
 
-    They are deleted once when found and once more an hour later, since a run that was only
-    asleep may put one in between.
+    What dead attempts put is deleted once when found and once more an hour later, since a run that
+    was only asleep may put one in between.
     """
     with site.transaction() as cursor:
         abandoned = catalog_logs.abandoned_lake_files(cursor, _SWEEP_MOST)
         for lake_key in abandoned:
             site.lake.delete(lake_key)
         catalog_logs.forget_abandoned(cursor, abandoned, site.now() - _ABANDONED_AGAIN)
-    return len(abandoned)
+    with site.transaction() as cursor:
+        grace = timedelta(seconds=site.settings.lake_grace_s)
+        replaced = catalog_growth.replaced_files(cursor, _SWEEP_MOST, site.now() - grace)
+        for lake_key in replaced:
+            site.lake.delete(lake_key)
+        catalog_growth.forget_replaced(cursor, replaced)
+    return len(abandoned) + len(replaced)
 
 
 def _leave(site: Site, standing: Sequence[Standing]) -> None:

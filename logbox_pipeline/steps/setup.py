@@ -1,16 +1,22 @@
 """Setup: buckets, roles, databases, migrations, grants. Running it again is harmless."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from psycopg2 import sql
 
-from logbox_pipeline.adapters import postgres
+from logbox_pipeline.adapters import postgres, telemetry_tables
 from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core.errors import SettingError, StoreRefused, TransientError
 from logbox_pipeline.settings import Settings, required
-from logbox_pipeline.steps.migrations import require_migrated, run_dbmate, sql_folder
+from logbox_pipeline.steps.migrations import (
+    apply_views,
+    require_migrated,
+    run_dbmate,
+    sql_folder,
+)
 from logbox_pipeline.steps.site import Site
 
 OWNER, WRITER, READER = "logbox_owner", "logbox_writer", "logbox_reader"
@@ -71,15 +77,20 @@ def set_up_buckets(site: Site, say: Callable[[str], None]) -> None:
 
 
 def migrate(owner_url: str, writer_url: str) -> None:
-    """Apply all migrations, then the grants that go with them."""
+    """Apply all migrations, then the grants that go with them, then the views.
+
+    The views of telemetry tables are the loader's: it makes them as it makes the tables.
+    """
     run_dbmate(owner_url, "up")
-    for url, file in ((owner_url, "grants.sql"), (writer_url, "writer_grants.sql")):
-        connection = postgres.connect(url)
-        try:
-            with postgres.transaction(connection) as cursor:
-                cursor.execute((sql_folder() / file).read_text())
-        finally:
-            connection.close()
+    with closing(postgres.connect(owner_url)) as connection:
+        with postgres.transaction(connection) as cursor:
+            cursor.execute((sql_folder() / "grants.sql").read_text())
+        with postgres.transaction(connection) as cursor:
+            apply_views(cursor)
+    with closing(postgres.connect(writer_url)) as connection:
+        with postgres.transaction(connection) as cursor:
+            cursor.execute((sql_folder() / "writer_grants.sql").read_text())
+        telemetry_tables.make_views(connection)
 
 
 def make_roles_and_databases(settings: Settings, say: Callable[[str], None]) -> None:

@@ -21,6 +21,7 @@ from logbox_pipeline.core.errors import LogboxError, PermanentError, UsageError
 from logbox_pipeline.core.ports import ListedObject
 from logbox_pipeline.core.verification import declared_in_headers
 from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.unwrap_worker import UnwrapLimits, unwrap_object
 
 MOST = 20
 """Deliveries told of in full; the newest ones."""
@@ -132,24 +133,24 @@ def trace(site: Site, what: str, client: str | None = None) -> Trace:
                 standing.remove(one)
         told = catalog_trace.deliveries(cursor, found, MOST)
         logs = catalog_trace.logs(cursor, [row["delivery_id"] for row in told])
+        refused = catalog_trace.refused_members(cursor, [row["delivery_id"] for row in told])
         vehicles = _vehicles(question)
         heard = [] if found or standing else _last_heard(cursor, question, vehicles, client)
     return Trace(
         what,
         bool(found or standing),
         len(found),
-        [
-            _tell(
-                site, row, [log for log in logs if log["asked_delivery_id"] == row["delivery_id"]]
-            )
-            for row in told
-        ],
+        [_tell(site, row, _asked(logs, row), _asked(refused, row)) for row in told],
         [Standing(keys.to_text(one.key), one.size_bytes, one.received_at) for one in standing],
         is_whole,
         vehicles,
         heard,
         last_tick_at,
     )
+
+
+def _asked(found: list[Row], row: Row) -> list[Row]:
+    return [one for one in found if one["asked_delivery_id"] == row["delivery_id"]]
 
 
 def _find(cursor: Any, site: Site, question: Question, client: str | None) -> list[UUID]:
@@ -227,7 +228,7 @@ def _last_heard(
     return heard or ([] if vehicles else catalog_trace.last_heard(cursor, [], client, MOST))
 
 
-def _tell(site: Site, row: Row, logs: list[Row]) -> Traced:
+def _tell(site: Site, row: Row, logs: list[Row], refused: list[Row]) -> Traced:
     hops = [
         Hop(
             "received",
@@ -240,7 +241,11 @@ def _tell(site: Site, row: Row, logs: list[Row]) -> Traced:
         *_batched(row),
     ]
     for log in logs:
-        hops += _repeats(log) if row["state"] == "duplicate" else _read(row, log)
+        hops += _read(row, log) if log["is_owned"] else _repeats(log)
+    hops += [
+        Hop("not read", None, f"{one['member']}: {one['reason']}: {one['detail']}")
+        for one in refused
+    ]
     if row["left_landing_at"] is not None and row["state"] != "vanished":
         hops.append(Hop("left landing", row["left_landing_at"], ""))
     return Traced(
@@ -317,11 +322,17 @@ def _batched(row: Row) -> Iterator[Hop]:
 
 
 def _read(row: Row, log: Row) -> Iterator[Hop]:
-    named = f"log {log['log_id']}"
+    named = _named(log)
     if log["state"] == "loaded":
         damage = f", {log['damaged_bytes']:,} bytes damaged" if log["is_damaged"] else ""
         yield Hop("parsed", None, f"{named}: {_by(log)}{damage}")
         yield Hop("loaded", log["loaded_at"], _table_rows(log))
+    elif log["superseded_by"] is not None:
+        yield Hop(
+            "superseded",
+            log["superseded_at"],
+            f"{named}: log {log['superseded_by']} begins with it and has its rows",
+        )
     elif log["state"] == "unparsed":
         yield Hop(
             "unparsed",
@@ -337,9 +348,14 @@ def _repeats(log: Row) -> Iterator[Hop]:
     yield Hop(
         "duplicate",
         None,
-        f"of log {log['log_id']}, first delivered as {log['first_landing_key']}, which is "
+        f"of {_named(log)}, first delivered as {log['first_landing_key']}, which is "
         f"{log['state']}{loaded}",
     )
+
+
+def _named(log: Row) -> str:
+    members = ", ".join(log["members"])
+    return f"log {log['log_id']}" + (f" ({members})" if members else "")
 
 
 def _by(log: Row) -> str:
@@ -363,10 +379,10 @@ def _in_order(hops: list[Hop]) -> list[Hop]:
 
 @contextmanager
 def original(
-    site: Site, log_id: UUID, folder: Path | None = None
+    site: Site, log_id: UUID, folder: Path | None = None, *, as_uploaded: bool = False
 ) -> Iterator[tuple[Path, Archived]]:
-    """A log's original bytes in a file of `folder`, proven by their digest; gone afterwards
-    unless it was moved.
+    """A log's bytes in a file of `folder`, proven by their digest; gone afterwards unless it was
+    moved. The log itself, out of its wrapper, or with `as_uploaded` the object that holds it.
 
     Raises LogboxError when there is no such log, PermanentError when the archive's bytes differ.
     """
@@ -393,9 +409,31 @@ def original(
                 f"expected {one.sha256}, found {found}",
                 hint="this is drift in the archive; nothing was written; see `logbox status`",
             )
+        if not as_uploaded and one.content_sha256 != one.sha256:
+            path = _inner(path, one, scratch / "inner")
         yield path, one
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _inner(path: Path, held: Archived, folder: Path) -> Path:
+    """The log out of its proven object. It was let through once, so no limit stands in its way."""
+    boundless = 2**62
+    unwrapped = unwrap_object(
+        path,
+        held.sha256,
+        folder,
+        UnwrapLimits(boundless, boundless, boundless, boundless),
+        only=held.member or None,
+    )
+    for log in unwrapped.logs:
+        if log.sha256 == held.content_sha256:
+            return log.path
+    raise PermanentError(
+        f"log {held.log_id} is not found in its object {held.archive_key} any more: expected "
+        f"{held.content_sha256} in {held.member or 'it'}",
+        hint="--as-uploaded writes the object; report this, it is a bug in Logbox",
+    )
 
 
 def _uuid(text: str) -> UUID | None:

@@ -142,7 +142,7 @@ def test_events_are_numbered_with_damage_where_it_was_met(tmp_path: Path) -> Non
         "1 bytes lost at 6000: zeroed",
     ]
     assert [event["level"] for event in found] == [6, 6, 4, 4, None, 4]
-    assert [event["source"] for event in found[2:4]] == ["logbox.damage", "logbox.bad_line"]
+    assert [event["source"] for event in found[2:4]] == ["logbox.damage", "logbox.damage"]
     assert json.loads(found[3]["attributes"]) == {
         "start": 5000, "end": 5010, "reason": "bad_line", "line": 17, "excerpt": '{"a',
     }  # fmt: skip
@@ -195,3 +195,58 @@ def test_thousands_of_instances_need_one_file(tmp_path: Path) -> None:
     log = spooled(tmp_path, *(rows([n], instance=n, x=pa.array([n])) for n in range(3_000)))
     assert read(tmp_path, log)["x"].to_pylist() == list(range(3_000))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def timed(ts_us: list[int | None], t_boot_us: list[int | None]) -> Rows:
+    """Rows with both clocks and one field `x`."""
+    batch = pa.record_batch(
+        [
+            pa.array(t_boot_us, pa.int64()),
+            pa.array(ts_us, pa.timestamp("us", tz="UTC")),
+            pa.array([1.0] * len(ts_us), pa.float32()),
+        ],
+        names=["t_boot_us", "ts", "x"],
+    )
+    return Rows("att", 0, batch, (Column("x"),))
+
+
+def spooled_instance(folder: Path, *items: Item) -> spool.SpooledInstance:
+    with Spool(folder) as written:
+        for item in items:
+            written.write(item)
+        [topic] = written.close().topics
+    return topic.instances[0]
+
+
+def test_rate_is_counted_between_the_first_and_the_last_boot_clock(tmp_path: Path) -> None:
+    found = spooled_instance(
+        tmp_path, timed([None] * 3, [0, 100_000, 200_000]), timed([None, None], [300_000, None])
+    )
+    assert found.rate_hz == pytest.approx(10)
+    assert (found.timed_rows, found.first_ts_us, found.last_ts_us) == (4, None, None)
+
+
+def test_rate_is_counted_in_utc_where_no_boot_clock_is(tmp_path: Path) -> None:
+    found = spooled_instance(tmp_path, timed([5_000_000, None, 4_000_000], [None] * 3))
+    assert found.rate_hz == pytest.approx(1)
+    assert (found.first_ts_us, found.last_ts_us) == (4_000_000, 5_000_000)
+
+
+@pytest.mark.parametrize("clock", [[None], [7], [7, 7]])
+def test_fewer_than_two_times_have_no_rate(tmp_path: Path, clock: list[int | None]) -> None:
+    assert spooled_instance(tmp_path, timed([None] * len(clock), clock)).rate_hz is None
+
+
+def test_fields_are_measured_over_all_batches_of_an_instance(tmp_path: Path) -> None:
+    found = spooled_instance(
+        tmp_path,
+        rows([1, 2], x=pa.array([1.0, float("nan")], pa.float32())),
+        rows([3], y=pa.array([True])),
+        rows([4], x=pa.array([4], pa.uint8())),
+    )
+    said = [found.fields.of(place) for place in range(3)]
+    assert said == [
+        {"min": 1.0, "max": 1.0, "mean": 1.0, "nulls": 2, "not_finite": 1},
+        {"nulls": 3},
+        {"min": 4, "max": 4, "mean": 4.0, "nulls": 3},
+    ]

@@ -339,6 +339,7 @@ def test_tables_come_back_from_the_registry_alone(connection: Any) -> None:
 def test_a_column_changed_by_hand_is_said(connection: Any) -> None:
     ensure(connection, topic("a", "x"))
     with transaction(connection) as cursor:
+        cursor.execute("drop view analytics.ulog_a")
         cursor.execute("alter table telemetry.ulog_a alter column x type text")
     with pytest.raises(PermanentError, match="expected real, found text"):
         ensure(connection, topic("a", "x"))
@@ -432,3 +433,102 @@ def test_a_killed_batch_leaves_names_and_tables_agreeing(connection: Any, catalo
         connection, "select count(*) from pg_inherits i join pg_class c on c.oid = i.inhrelid"
                     " where c.relkind = 'r'"
     ) == [(40,)]  # fmt: skip
+
+
+# Schema drift over several formats
+
+
+def of_format(log_format: str, name: str, *fields: tuple[str, str]) -> WantedTopic:
+    return WantedTopic(log_format, name, tuple(StoredColumn(*field) for field in fields))
+
+
+def test_formats_with_the_same_topic_have_tables_of_their_own(connection: Any) -> None:
+    ensured = ensure(
+        connection,
+        of_format("dataflash", "ATT", ("Roll", "real"), ("Err", "smallint")),
+        of_format("mavlink", "ATT", ("roll", "real")),
+        of_format(
+            "dji_app", "flight", ("OSD.flyTime", "bigint"), ("GPS.lat [°]", "double precision")
+        ),
+        of_format("csv", "att", ("Größe", "text"), ("123", "bigint"), ("", "real")),
+    )
+    names = {table.table_name for table in ensured.tables.values()}
+    assert names == {"dataflash_att", "mavlink_att", "dji_app_flight", "csv_att"}
+    assert list(columns_of(connection, "dji_app_flight"))[5:] == ["osd_flytime", "gps_lat"]
+    assert len(columns_of(connection, "csv_att")) == 8
+    assert registry_agrees(connection)
+
+
+def test_topics_and_fields_that_differ_only_in_case_never_share_a_name(connection: Any) -> None:
+    ensured = ensure(
+        connection,
+        of_format("dataflash", "Att", ("X", "real"), ("x", "real")),
+        of_format("dataflash", "ATT", ("x", "real")),
+        of_format("dataflash", "att", ("x", "text")),
+    )
+    tables = [table.table_name for table in ensured.tables.values()]
+    assert len(set(tables)) == 3
+    [first, *_] = ensured.tables.values()
+    assert len({column.column_name for column in first.columns}) == 2
+    again = ensure(connection, of_format("dataflash", "att", ("x", "text")))
+    assert again.tables["dataflash", "att"].table_name == tables[2]
+
+
+def test_names_beyond_63_bytes_are_cut_without_collision(connection: Any) -> None:
+    long = "very_long_name_" * 10
+    fields = [(f"{long}{number}", "real") for number in range(20)]
+    first = ensure(connection, of_format("csv", long + "a", *fields))
+    second = ensure(connection, of_format("csv", long + "b", *fields))
+    changed = ensure(connection, of_format("csv", long + "a", (fields[0][0], "text")))
+    for ensured in (first, second):
+        [table] = ensured.tables.values()
+        assert len(table.table_name) == 56
+        columns = {column.column_name for column in table.columns}
+        assert len(columns) == 20
+        assert {len(name.encode()) for name in columns} == {63}
+    assert len({t.table_name for e in (first, second) for t in e.tables.values()}) == 2
+    [column] = changed.new_columns
+    assert len(column.column_name) == 63
+    assert registry_agrees(connection)
+
+
+def test_every_type_that_a_field_ever_had_is_a_column(connection: Any) -> None:
+    kinds = ["bigint", "double precision", "text", "boolean", "real", "smallint[]", "bytea"]
+    for kind in kinds:
+        ensure(connection, of_format("csv", "a", ("x", kind)))
+    found = columns_of(connection, "csv_a")
+    assert [found[name] for name in list(found)[5:]] == kinds
+    assert list(found)[5:] == ["x", "x_f64", "x_text", "x_bool", "x_f32", "x_i16_list", "x_bytes"]
+    # In any order again, nothing is new.
+    for kind in reversed(kinds):
+        assert ensure(connection, of_format("csv", "a", ("x", kind))).new_columns == ()
+
+
+def add_columns(url: str, kind: str, numbers: Sequence[int]) -> None:
+    with closing(connect(url)) as connection:
+        for number in numbers:
+            fields = [("same", kind), (f"f{number}", "real"), (f"F{number}", kind)]
+            ensure(connection, of_format("csv", "a", *fields))
+
+
+def test_two_batches_at_once_add_columns_to_the_same_table(connection: Any, catalog: str) -> None:
+    ensure(connection, of_format("csv", "a", ("x", "real")))
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=add_columns, args=(catalog, kind, numbers))
+        for kind, numbers in (("bigint", range(12)), ("text", range(11, -1, -1)))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    [(fields, columns)] = ask(
+        connection,
+        "select count(distinct (source_name, type)), count(distinct column_name)"
+        " from logbox.telemetry_columns",
+    )
+    assert fields == columns == 1 + 2 + 12 + 24
+    assert registry_agrees(connection)
+    leaf_schema, leaf = partition_of("csv_a", DAY)
+    assert columns_of(connection, leaf, leaf_schema) == columns_of(connection, "csv_a")

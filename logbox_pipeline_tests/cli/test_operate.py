@@ -76,7 +76,7 @@ def test_wrong_settings_give_one_sentence_that_names_them(
 
 def test_list_shows_open_ones_first_and_counts_them(site: Site) -> None:
     upload(site, "landing/acme/d1/bad.jsonl", LOG, sha256=WRONG)
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     bad = one(site, "select delivery_id from logbox.deliveries where name = 'bad.jsonl'")
     assert run("quarantine", "acknowledge", bad, "--note", "seen").exit_code == 0
@@ -95,8 +95,8 @@ def test_list_is_capped_unless_all_is_asked_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("logbox_pipeline.cli.operate.SHOWN", 1)
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
-    upload(site, "landing/acme/d1/c.bin", b"unknown also")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
+    upload(site, "landing/acme/d1/c.bin", b"\x00\x01 unknown also")
     ingest_all(site)
     found = run("quarantine", "list", "--json")
     assert len(json.loads(found.stdout)["refused"]) == 1
@@ -155,7 +155,7 @@ def test_what_cannot_be_released_exits_1_and_says_what_to_do(site: Site) -> None
 
 
 def test_retry_drives_unread_logs_again(site: Site) -> None:
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     assert len(run_json("retry", "--reason", "unknown_format", "--dry-run")["retried"]) == 1
     assert len(run_json("retry", "--reason", "unknown_format", "--since", "1h")["retried"]) == 1

@@ -1,5 +1,6 @@
 """`logbox trace` and `logbox get`: the answer, its exit code, and the file."""
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -120,3 +121,17 @@ def test_an_unknown_log_exits_1(site: Site) -> None:
     result = run("get", LOG_ID)
     assert result.exit_code == 1
     assert "no log has the id" in result.stderr
+
+
+def test_get_takes_a_log_out_of_its_wrapper_unless_told_not_to(site: Site, tmp_path: Path) -> None:
+    packed = gzip.compress(LOG)
+    upload(site, "landing/acme/d1/a.jsonl.gz", packed)
+    ingest_all(site)
+    result = run("get", LOG_ID, "--output", tmp_path)
+    assert result.exit_code == 0
+    assert SHA256 in result.stderr
+    assert (tmp_path / f"{LOG_ID}.jsonl").read_bytes() == LOG
+    assert run("get", LOG_ID, "--output", tmp_path, "--as-uploaded").exit_code == 0
+    assert (tmp_path / f"{LOG_ID}.jsonl.gz").read_bytes() == packed
+    assert run("get", LOG_ID, "--output", "-", "--as-uploaded").stdout_bytes == packed
+    assert list(tmp_path.glob(".logbox-*")) == []

@@ -127,3 +127,11 @@ def test_every_place_has_one_grammar() -> None:
         keys.lake_key("log_events", day, DELIVERY, sha256)
         == f"lake/log_events/received_on=2026-11-24/{DELIVERY}-ab0000000000.parquet"
     )
+
+
+def test_extension_of_a_wrapped_log_is_the_logs_own() -> None:
+    expected = {
+        "a.ulg.gz": ".ulg", "A.ULG.ZST": ".ulg", "a.zip": "", "x/b.bin": ".bin",
+        "in.zip/c.jsonl.gz": ".jsonl", "archive/acme/ab/abcd.gz": "", ".gz": "",
+    }  # fmt: skip
+    assert {name: keys.inner_extension(name) for name in expected} == expected

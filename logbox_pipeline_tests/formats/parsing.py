@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyulog import ULog
 
-from logbox_pipeline.formats.recognize import HEAD_BYTES, recognize
+from logbox_pipeline.formats.recognize import recognize
 from logbox_pipeline.formats.stream import (
     EVENT_SCHEMA,
     PARAMETER_SCHEMA,
@@ -45,13 +45,15 @@ class Parsed:
 def parse(data: bytes, *, format_name: str | None = None, **limits: object) -> Parsed:
     """Recognize and parse `data` to the end, holding every item to the parsers' contract."""
     source = memoryview(data)
-    known = recognize(source[:HEAD_BYTES], len(data))
-    assert known is not None, "not recognized"
+    bounds = Limits(**{"received_at": RECEIVED_AT, **limits})
+    recognized = recognize(source, bounds)
+    assert recognized is not None, "not recognized"
+    known = recognized.format
     assert format_name in (None, known.name)
     parsed = Parsed()
     pieces = defaultdict(list)
     is_over = False
-    for item in known.parse(source, Limits(**{"received_at": RECEIVED_AT, **limits})):
+    for item in known.parse(source, bounds):
         assert not is_over, "something came after the end"
         match item:
             case Rows():
@@ -79,10 +81,26 @@ def parse(data: bytes, *, format_name: str | None = None, **limits: object) -> P
                 parsed.unreadable, is_over = item, True
     assert is_over, "neither About nor Unreadable"
     parsed.batches = {key: [b.num_rows for b in batches] for key, batches in pieces.items()}
-    parsed.rows = {key: pa.Table.from_batches(batches) for key, batches in pieces.items()}
+    parsed.rows = {key: _whole(batches) for key, batches in pieces.items()}
     for event in parsed.events:
         assert "\0" not in f"{event['message']}{event['source']}{event['attributes']}"
     return parsed
+
+
+def _whole(batches: list[pa.RecordBatch]) -> pa.Table:
+    """One table; a column whose type changes between batches, as it may, becomes text."""
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    types = defaultdict(set)
+    for table in tables:
+        for field_ in table.schema:
+            types[field_.name].add(field_.type)
+    changing = {name for name, seen in types.items() if len(seen) > 1}
+    for number, table in enumerate(tables):
+        for name in changing & set(table.column_names):
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, table[name].cast(pa.string()))
+        tables[number] = table
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def assert_equals_pyulog(data: bytes, parsed: Parsed) -> None:

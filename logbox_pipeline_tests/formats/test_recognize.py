@@ -6,14 +6,16 @@ import pytest
 
 from logbox_pipeline.formats.recognize import FORMATS, recognize
 from logbox_pipeline.formats.stream import Limits, Unreadable
+from logbox_pipeline.simulator.csv_writer import STYLES, write_csv
+from logbox_pipeline.simulator.dji_app_writer import write_dji_app
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline_tests.formats.parsing import RECEIVED_AT
 
 
-def name_of(data: bytes, size: int | None = None) -> str | None:
-    known = recognize(memoryview(data), len(data) if size is None else size)
-    return known.name if known else None
+def name_of(data: bytes) -> str | None:
+    recognized = recognize(memoryview(data), Limits(received_at=RECEIVED_AT))
+    return recognized.format.name if recognized else None
 
 
 def test_our_own_logs_are_recognized() -> None:
@@ -24,25 +26,52 @@ def test_our_own_logs_are_recognized() -> None:
     assert name_of(jsonl.getvalue()) == "jsonl"
 
 
+def test_our_own_tables_are_recognized() -> None:
+    for style in STYLES:
+        table = io.BytesIO()
+        write_csv(table, seed=1, rows=30, style=style)
+        assert name_of(table.getvalue()) == "csv"
+    flight = io.BytesIO()
+    write_dji_app(flight, seed=1, duration_s=3)
+    assert name_of(flight.getvalue()) == "dji_app"
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"",
         b"\0" * 5000,
-        b"plain text\nand more\n",
-        b"a,b,c\n1,2,3\n",
-        b"Nov 24 09:00:00 host app[1]: {json?}\n" * 30,
-        b"[1,2,3]\n",
-        b"null\n",
-        b"{not json\n" * 10,
         b"\x1f\x8b\x08\x00",
         b"PK\x03\x04",
         b"\xa3\x95\x80\x80",
-        b"level=info msg=logfmt\n",
     ],
 )
 def test_other_files_are_unknown(data: bytes) -> None:
     assert name_of(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"plain text\nand more\n", "text"),
+        (b"null\n", "text"),
+        (b"{not json\n" * 10, "text"),
+        (b"key=value\nother=2\n", "text"),
+        (b"2026-11-24 09:00:00,123 INFO a, b\n2026-11-24 09:00:01,5 INFO c, d\n" * 9, "text"),
+        (b"2026-11-24 09:00:00,123 - main - INFO - hello: world\n" * 9, "text"),
+        (b"2026-11-24T09:00:00 INFO main: hello\n" * 9, "text"),
+        (b"10%\r20%\rdone\r", "text"),
+        ("только текст\n".encode("cp1251") * 9, "text"),
+        ("text 1\r\n".encode("utf-16") * 1, "text"),
+        (b"Nov 24 09:00:00 host app[1]: {json?}\n" * 30, "syslog"),
+        (b"Nov 24 09:00:00 host app[1]: level=info msg=x a=1\n" * 30, "syslog"),
+        (b"<34>1 - - - - - -\n", "syslog"),
+        (b"level=info msg=logfmt\n", "logfmt"),
+        (b"starting\n" + b'ts=1 level=info msg="a b"\n' * 9, "logfmt"),
+    ],
+)
+def test_lines_of_text_are_known_by_most_of_them(data: bytes, name: str) -> None:
+    assert name_of(data) == name
 
 
 def test_json_lines_may_begin_badly() -> None:
@@ -52,14 +81,14 @@ def test_json_lines_may_begin_badly() -> None:
 
 
 def test_a_first_line_longer_than_the_head_is_still_json_lines() -> None:
-    assert name_of(b'{"a":"' + b"x" * 70_000, size=200_000) == "jsonl"
+    assert name_of(b'{"a":"' + b"x" * 200_000 + b'"}\n') == "jsonl"
 
 
 def test_an_encrypted_ulog_is_known_and_unreadable() -> None:
     data = b"ULogEnc" + bytes(100)
-    known = recognize(memoryview(data), len(data))
-    assert known is not None
-    (item,) = known.parse(memoryview(data), Limits(received_at=RECEIVED_AT))
+    recognized = recognize(memoryview(data), Limits(received_at=RECEIVED_AT))
+    assert recognized is not None
+    (item,) = recognized.format.parse(memoryview(data), Limits(received_at=RECEIVED_AT))
     assert isinstance(item, Unreadable)
     assert item.reason == "encrypted"
 

@@ -58,21 +58,3 @@ def test_a_damaged_ulog_gives_at_least_what_pyulog_reads(path: str) -> None:
     assert len(parsed.events) >= expected["logged_messages"] + expected["dropouts"]
     assert parsed.about.vehicle_uid == expected["vehicle_uuid"]
     assert parsed.damages
-
-
-@pytest.mark.parametrize("path", of_format("jsonl", is_damaged=False))
-def test_real_json_lines_give_a_row_per_object(path: str) -> None:
-    expected = EXPECTED[path]
-    parsed = parse((SAMPLES / path).read_bytes(), format_name="jsonl")
-    assert len(parsed.events) == expected["objects"]
-    assert len(parsed.damages) == expected["unparseable"] + expected["non_object_json"]
-    for event in parsed.events:
-        json.loads(str(event["attributes"] or "{}"))
-
-
-@pytest.mark.parametrize("path", of_format("jsonl", is_damaged=True))
-def test_damaged_json_lines_give_every_object(path: str) -> None:
-    expected = EXPECTED[path]
-    parsed = parse((SAMPLES / path).read_bytes(), format_name="jsonl")
-    assert len(parsed.events) >= expected["objects"]
-    assert len(parsed.damages) == expected["unparseable"] + expected["non_object_json"]

@@ -85,10 +85,17 @@ def test_rows_before_the_headers_start_are_kept(flight: tuple[bytes, UlogLedger,
 
 def test_texts_become_events_with_level_and_tag(flight: tuple[bytes, UlogLedger, Parsed]) -> None:
     _, ledger, parsed = flight
-    texts = [e for e in parsed.events if e["source"] != "logbox.dropout"]
+    texts = [e for e in parsed.events if e["source"] not in ("logbox.dropout", "px4_event")]
     found = [(e["t_boot_us"], e["level"], e["message"]) for e in texts]
     assert found == sorted(ledger.messages, key=lambda message: message[0])
     assert [e["source"] for e in texts if e["level"] == 7] == ["tag_7"]
+
+
+def test_px4_events_become_sentences(flight: tuple[bytes, UlogLedger, Parsed]) -> None:
+    _, ledger, parsed = flight
+    said = [e for e in parsed.events if e["source"] == "px4_event"]
+    assert tuple((e["t_boot_us"], e["level"], e["message"]) for e in said) == ledger.events
+    assert len(said) == 4
 
 
 def test_dropouts_become_warnings(flight: tuple[bytes, UlogLedger, Parsed]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from logbox_pipeline.formats.recognize import recognize
+from logbox_pipeline.formats.stream import Limits
 from logbox_pipeline.steps import parse_worker
 from logbox_pipeline.steps.parse_worker import Budget, ParsedLog, UnparsedLog
 
@@ -22,17 +23,18 @@ _parse_log = parse_worker.parse_log
 
 
 def parse_log(
-    path: Path, folder: Path, received_at: datetime, budget: Budget
+    path: Path, folder: Path, received_at: datetime, budget: Budget, lost: Any = ()
 ) -> ParsedLog | UnparsedLog:
     with mock.patch.object(parse_worker, "recognize", _recognize):
-        return _parse_log(path, folder, received_at, budget)
+        return _parse_log(path, folder, received_at, budget, lost)
 
 
-def _recognize(head: memoryview, size_bytes: int) -> Any:
-    word = bytes(head[:16]).split(b" ")[0].decode("latin-1")
+def _recognize(source: memoryview, limits: Limits) -> Any:
+    word = bytes(source[:16]).split(b" ")[0].decode("latin-1")
     if word in _PARSERS:
-        return SimpleNamespace(name=word, parser_version=1, parse=_PARSERS[word])
-    return recognize(head, size_bytes)
+        parser = SimpleNamespace(name=word, parser_version=1, parse=_PARSERS[word])
+        return SimpleNamespace(format=parser, how="content")
+    return recognize(source, limits)
 
 
 def _crash(*_: object) -> Iterator[Any]:

@@ -1,13 +1,17 @@
 """A run that is killed between any two effects costs time and nothing else."""
 
+import gzip
+import io
 import re
 import signal
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logbox_pipeline.core.batching import RunSeen, RunState
+from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.run_batch import start_run
@@ -20,6 +24,7 @@ FAILPOINTS = [
     "after_archive_put",
     "after_archived",
     "after_intake",
+    "after_unwrap",
     "after_ownership",
     "after_parse",
     "after_tables",
@@ -41,7 +46,30 @@ def fly(site: Site) -> None:
     journey.upload(site, "landing/acme/d1/again.jsonl", GOOD)
     journey.upload(site, "landing/acme/d1/b.ulg", journey.ulog({"fix": ["x", "y"]}))
     journey.upload(site, "landing/acme/d1/bad.jsonl", journey.jsonl("cut"), sha256="0" * 64)
+    journey.upload(site, "landing/beta/d1/a.jsonl.gz", gzip.compress(GOOD, mtime=0))
+    journey.upload(site, "landing/beta/d1/many.zip", many())
+    journey.upload(site, "landing/beta/d3/flight.ulg", flight())
     journey.upload(site, "landing/beta/d2/what.bin", b"\x01\x02 nobody knows this format")
+
+
+def flight() -> bytes:
+    out = io.BytesIO()
+    write_ulog(out, seed=5, duration_s=8)
+    return out.getvalue()
+
+
+def many() -> bytes:
+    """An archive of a log, one that comes alone too, one nobody can read and an unsafe name."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in (
+            ("a.ulg", journey.ulog({"fix": ["x", "z"]}, seed=7)),
+            ("b.jsonl", GOOD),
+            ("c.bin", b"\x03\x04 nobody knows this either"),
+            ("../evil", b"evil"),
+        ):
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return file.getvalue()
 
 
 def test_every_failpoint_of_the_code_is_tried() -> None:
@@ -68,6 +96,11 @@ def test_killed_run_ends_as_a_clean_one(
             fly(other)
             journey.ingest_all(other)
             clean.update(journey.snapshot(other))
+        catalog = clean["postgres"]
+        # What the comparison below would not miss: a flight, its track, and a zip's members.
+        assert len(catalog["flights"]) == len(catalog["flight_logs"]) == 1
+        assert len(catalog["log_track"]) == len(clean["lake"]["log_track"]) >= 8
+        assert sum("'a.ulg'" in row or "'../evil'" in row for row in catalog["object_logs"]) == 2
     fly(site)
     (batch,) = journey.tick(site).offered
 

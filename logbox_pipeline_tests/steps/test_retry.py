@@ -82,7 +82,7 @@ def test_a_release_stands_in_the_journal(site: Site) -> None:
 
 def test_dry_runs_change_nothing(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG, sha256=WRONG)
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     before = snapshot(site)
     choice = Choice(client="acme")
@@ -144,7 +144,7 @@ def test_release_needs_to_know_which_files(site: Site) -> None:
 
 def test_acknowledging_silences_the_check_and_keeps_the_file(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG, sha256=WRONG)
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     assert open_refusals(site) == 2
     assert len(acknowledge(site, Choice(client="acme"), "seen").files) == 2
@@ -183,7 +183,7 @@ def test_an_unread_log_is_read_by_a_later_parser(
 
 
 def test_what_stays_unread_is_as_it_was(site: Site) -> None:
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     retry(site, Choice())
     ingest_all(site)
@@ -248,7 +248,7 @@ def test_a_failed_log_that_was_archived_is_read_from_the_archive(site: Site) -> 
 
 
 def test_retry_leaves_a_batch_alone_that_is_at_work(site: Site) -> None:
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     with site.transaction() as cursor:
         cursor.execute("update logbox.batches set state = 'loaded'")
@@ -262,7 +262,7 @@ def test_retry_leaves_a_batch_alone_that_is_at_work(site: Site) -> None:
 
 def test_choices_narrow(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG, sha256=WRONG)
-    upload(site, "landing/beta/d1/b.bin", b"unknown format")
+    upload(site, "landing/beta/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     batch_id = UUID(one(site, "select batch_id from logbox.batches"))
     now = datetime.now(UTC)

@@ -90,7 +90,7 @@ def test_a_duplicate_points_at_the_log_it_repeats(site: Site) -> None:
 
 
 def test_an_unread_log_says_why(site: Site) -> None:
-    upload(site, "landing/acme/d1/b.bin", b"unknown format")
+    upload(site, "landing/acme/d1/b.bin", b"\x00\x01 unknown format")
     ingest_all(site)
     assert hops(trace(site, "b.bin"))[-2:] == ["unparsed", "left landing"]
 

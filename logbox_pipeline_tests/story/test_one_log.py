@@ -29,7 +29,7 @@ def test_one_log_from_the_drone_to_the_answer(
 ) -> None:
     # The drone has flown, and its log lies on its card.
     flight = io.BytesIO()
-    ledger = write_ulog(flight, seed=1, duration_s=5)
+    ledger = write_ulog(flight, seed=1, duration_s=20)
     log = tmp_path / "flight.ulg"
     log.write_bytes(flight.getvalue())
     sha256 = hashlib.sha256(flight.getvalue()).hexdigest()
@@ -91,6 +91,19 @@ def test_one_log_from_the_drone_to_the_answer(
     assert about == [
         (client, "mylittledrone", sha256, "loaded", "ulog", ledger.vehicle_uid, ledger.rows_total)
     ]
+
+    # It also knows the flight in it, with a row of its track for every second in the air.
+    ((vehicle, seconds, track_rows),) = journey.rows(
+        site,
+        """
+        select f.vehicle, f.duration_s, count(t.second)
+        from logbox.flights f
+        join logbox.flight_track t using (flight_id)
+        group by f.flight_id
+        """,
+    )
+    assert vehicle == "mylittledrone"
+    assert track_rows == seconds + 1 > 10
 
     # An analyst, who may only read, asks Postgres ...
     url = cluster.admin_url.rpartition("/")[0] + "/" + site.settings.database_url.rpartition("/")[2]

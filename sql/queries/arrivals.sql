@@ -3,7 +3,9 @@ select d.received_on, d.client, d.state, l.state as log_state,
     coalesce(d.reason, l.reason) as reason, count(*) as files,
     pg_size_pretty(sum(d.size_bytes)) as size
 from logbox.deliveries d
-left join logbox.logs l using (delivery_id)
+left join lateral (
+    select distinct state, reason from logbox.logs where delivery_id = d.delivery_id
+) l on true
 where d.received_on >= current_date - 7
 group by 1, 2, 3, 4, 5
 order by 1 desc, 2, 3, 4, 5;

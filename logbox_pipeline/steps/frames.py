@@ -1,0 +1,62 @@
+"""A log's rows as pandas dataframes, for people: inspect, notebooks, previews. Nothing is stored.
+
+Columns have the source's own names and Arrow-backed dtypes, so that no value changes.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from logbox_pipeline.adapters import spool
+from logbox_pipeline.adapters.spool import Spooled, SpooledTopic
+from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.core.tables import EVENT_COLUMNS, PARAMETER_COLUMNS
+
+
+def topic_frame(folder: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
+    """All rows of one topic: `instance`, `t_boot_us`, `ts`, then the fields by source name.
+
+    A field whose type changed has a second column with the type in brackets.
+    Raises UsageError when the log has no such topic.
+    """
+    found = next((one for one in spooled.topics if one.topic == topic), None)
+    if found is None:
+        known = ", ".join(sorted(one.topic for one in spooled.topics)) or "none"
+        raise UsageError(f"the log has no topic {topic}", hint=f"it has: {known}")
+    pieces = [
+        piece.add_column(0, "instance", pa.repeat(pa.scalar(one.instance), piece.num_rows))
+        for one in found.instances
+        for piece in spool.named_batches(folder, found, one.instance, _names(found))
+    ]
+    return _frame(pa.concat_tables(map(_table, pieces), promote_options="default"))
+
+
+def events_frame(folder: Path, spooled: Spooled) -> pd.DataFrame:
+    """`log_events` of the log: seq, ts, t_boot_us, level, source, message, attributes."""
+    return _frame(pa.Table.from_batches(spool.event_batches(folder, spooled), EVENT_COLUMNS))
+
+
+def parameters_frame(folder: Path, spooled: Spooled) -> pd.DataFrame:
+    """`log_parameters` of the log: seq, t_boot_us, name, kind, value, value_type."""
+    rows = spool.parameter_batches(folder, spooled)
+    return _frame(pa.Table.from_batches(rows, PARAMETER_COLUMNS))
+
+
+def _names(topic: SpooledTopic) -> list[str]:
+    """One per column: its source name, with the type where that is not enough."""
+    seen: set[str] = set()
+    names = []
+    for column in topic.columns:
+        name = column.source_name
+        names.append(f"{name} ({column.type})" if name in seen else name)
+        seen.add(name)
+    return names
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper=pd.ArrowDtype)

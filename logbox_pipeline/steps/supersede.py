@@ -1,0 +1,199 @@
+"""Supersede: find the logs that a growing log takes the place of, and their rows in the lake.
+
+What is found counts when the load says so, in the transaction that brings the longer log's rows;
+it looks again then, and begins anew when another batch has changed what was found.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from logbox_pipeline.adapters import catalog_growth, catalog_trace
+from logbox_pipeline.adapters.catalog_growth import HoldingFile
+from logbox_pipeline.adapters.catalog_logs import PlannedFile
+from logbox_pipeline.adapters.parquet import LakeFile, write_table_file
+from logbox_pipeline.core import keys
+from logbox_pipeline.core.digest import CHUNK_BYTES
+from logbox_pipeline.core.errors import (
+    FenceLost,
+    PermanentError,
+    StoreRefused,
+    TransientError,
+)
+from logbox_pipeline.core.growth import Pair, Superseded, prefix_digests, superseded
+from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.trace import original
+
+_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was found of the batch's logs: pairs that begin alike, which of them were looked at,
+    and which of those are proven. `logs` are all that the batch owns."""
+
+    logs: frozenset[UUID] = frozenset()
+    pairs: tuple[Pair, ...] = ()
+    examined: frozenset[tuple[UUID, UUID]] = frozenset()
+    proven: frozenset[tuple[UUID, UUID]] = frozenset()
+
+    def superseded(self, loading: Collection[UUID]) -> Mapping[UUID, Superseded]:
+        return superseded(self.pairs, self.proven, loading)
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A live file whose rows of superseded logs go; `file` None: all of its rows do."""
+
+    old: HoldingFile
+    file: LakeFile | None
+
+    def planned(self, batch_id: UUID) -> PlannedFile | None:
+        """What batch `batch_id` puts in its place."""
+        if self.file is None:
+            return None
+        return PlannedFile(
+            keys.lake_key(self.old.table_name, self.old.received_on, batch_id, self.file.sha256),
+            self.old.table_name,
+            self.old.received_on,
+            self.file.rows,
+            self.file.size_bytes,
+            self.file.sha256,
+            self.old.batch_ids,
+        )
+
+
+def find_growth(site: Site, folder: Path, paths: Mapping[UUID, Path]) -> Growth:
+    """`paths` are the batch's own logs in scratch. Reads only those that begin like another."""
+    with site.transaction() as cursor:
+        pairs = catalog_growth.pairs(cursor, list(paths))
+    by_longer: dict[UUID, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        # A longer log of another batch may never be loaded; if it is, that batch looks at ours.
+        if pair.longer_id in paths or pair.longer_state == "loaded":
+            by_longer[pair.longer_id].append(pair)
+    proven: set[tuple[UUID, UUID]] = set()
+    for longer_id, alike in by_longer.items():
+        try:
+            with closing(_beginning(site, folder, longer_id, paths.get(longer_id))) as chunks:
+                digests = prefix_digests(chunks, {one.shorter_bytes for one in alike})
+        except (StoreRefused, FenceLost):
+            raise
+        except PermanentError:
+            # Its archived bytes are missing or changed: drift, and no reason to hold ours back.
+            digests = {}
+        proven |= {one.ids for one in alike if digests.get(one.shorter_bytes) == one.shorter_sha256}
+    examined = frozenset(one.ids for alike in by_longer.values() for one in alike)
+    return Growth(frozenset(paths), tuple(pairs), examined, frozenset(proven))
+
+
+def rewrite_files(site: Site, folder: Path, gone: Mapping[UUID, Superseded]) -> list[Rewritten]:
+    """Write the live files that hold rows of superseded logs again, without those rows."""
+    if not any(one.batch_id is not None for one in gone.values()):
+        return []
+    with site.transaction() as cursor:
+        holding = catalog_growth.files_holding(cursor, gone.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, old in enumerate(holding):
+        if old.is_only_theirs:
+            found.append(Rewritten(old, None))
+            continue
+        path = folder / f"{number}.old.parquet"
+        download = site.lake.download(old.lake_key, path)
+        if download is None or download.sha256 != old.sha256:
+            raise PermanentError(
+                f"s3://{site.lake.bucket}/{old.lake_key}: expected {old.sha256}, found "
+                f"{'nothing' if download is None else download.sha256}",
+                hint="this is drift in the lake; see `logbox status`",
+            )
+        rewritten = _without(path, folder / f"{number}.parquet", gone)
+        path.unlink()
+        if rewritten is not None:
+            found.append(Rewritten(old, rewritten if rewritten.rows else None))
+    return found
+
+
+def take_over(
+    cursor: Any,
+    growth: Growth,
+    loading: Collection[UUID],
+    rewritten: Collection[Rewritten],
+    now: datetime,
+) -> list[UUID]:
+    """Part of the load transaction, before states are written: what was found counts from here.
+
+    Returns the logs whose rows went. Raises TransientError when another batch changed it; the next
+    attempt finds what is true then.
+    """
+    if not growth.logs:
+        return []
+    catalog_growth.lock_vehicles(cursor, growth.logs)
+    pairs = catalog_growth.pairs(cursor, growth.logs)
+    planned = growth.superseded(loading)
+    unseen = [
+        one
+        for one in pairs
+        if one.ids not in growth.examined
+        and (one.longer_id in loading or one.longer_state == "loaded")
+    ]
+    is_same = superseded(pairs, growth.proven, loading) == planned
+    if unseen or not is_same or catalog_growth.gave_way(cursor, growth.logs):
+        raise TransientError(
+            "a log that begins with another, or the other, was loaded by another batch meanwhile"
+        )
+    gone = list(planned.values())
+    catalog_growth.supersede(cursor, gone, now)
+    catalog_growth.replace_files(cursor, [one.old.lake_key for one in rewritten], now)
+    return [one.log_id for one in gone]
+
+
+def _beginning(
+    site: Site, folder: Path, log_id: UUID, path: Path | None
+) -> Generator[bytes, None, None]:
+    """A log's bytes, from scratch or the archive, as many as are asked for."""
+    if path is not None:
+        yield from _chunks(path)
+        return
+    with site.transaction() as cursor:
+        held = [one for one in catalog_trace.archived(cursor, log_id) if one.archived_at]
+    plain = next((one for one in held if one.sha256 == one.content_sha256), None)
+    if plain is not None:
+        yield from site.archive.chunks(plain.archive_key, version_id=plain.version_id)
+        return
+    with original(site, log_id, folder) as (inner, _):
+        yield from _chunks(inner)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _without(path: Path, to: Path, gone: Collection[UUID]) -> LakeFile | None:
+    """The file without the rows of `gone`; None when it has none of them."""
+    leaving = pa.array([one.bytes for one in gone], pa.binary(16))
+    with pq.ParquetFile(path) as old:
+        before = old.metadata.num_rows
+        schema = old.schema_arrow
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for batch in old.iter_batches(_BATCH_ROWS):
+                log_ids = batch.column("log_id")
+                stored = log_ids.storage if isinstance(log_ids, pa.ExtensionArray) else log_ids
+                kept = batch.filter(pc.invert(pc.is_in(stored, value_set=leaving)))
+                if kept.num_rows:
+                    yield kept
+
+        written = write_table_file(to, schema, rows())
+    return None if written.rows == before else written
