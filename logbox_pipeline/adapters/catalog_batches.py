@@ -202,8 +202,21 @@ def fence(cursor: Any, held: Claim, *states: str) -> None:
         "select attempt, run_id, state from logbox.batches where batch_id = %s for update",
         (str(held.batch_id),),
     )
+    _require_held(cursor, held, states or ("running",))
+
+
+def look(cursor: Any, held: Claim) -> None:
+    """As `fence`, but locks nothing: what is true now may not be when it counts."""
+    cursor.execute(
+        "select attempt, run_id, state from logbox.batches where batch_id = %s",
+        (str(held.batch_id),),
+    )
+    _require_held(cursor, held, ("running",))
+
+
+def _require_held(cursor: Any, held: Claim, states: Sequence[str]) -> None:
     attempt, run_id, state = cursor.fetchone()
-    if (attempt, run_id) != (held.attempt, held.run_id) or state not in (states or ("running",)):
+    if (attempt, run_id) != (held.attempt, held.run_id) or state not in states:
         raise FenceLost(
             f"batch {held.batch_id}: attempt {held.attempt} of run {held.run_id} was given up; "
             f"attempt {attempt} is {state}",

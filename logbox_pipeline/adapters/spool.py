@@ -8,7 +8,8 @@ hold thousands of (topic, instance) pairs. Nothing is kept across runs; no names
 
 import functools
 import json
-from collections.abc import Collection, Iterator, Sequence
+import mmap
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from logbox_pipeline.adapters.mapped import HELD_BYTES, let_go, map_file
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.core.statistics import FieldMeter, FieldStatistics
@@ -396,12 +398,12 @@ def telemetry_batches(
     for instance in topic.instances:
         read = (
             tables.telemetry_rows(
-                _read(mapped, segment, _layout_schema(topic, segment)),
+                rows,
                 instance.instance,
                 [topic.columns[place].key for place in segment.layout],
                 table,
             )
-            for segment in instance.segments
+            for segment, rows in _topic_segments(mapped, topic, instance.segments)
         )
         if instance.is_ordered:
             yield from read
@@ -418,25 +420,21 @@ def named_batches(
     """Rows of one instance as they were written: `t_boot_us`, `ts`, then the columns that a batch
     has, called by `names`, one per column of the topic."""
     mapped = map_rows(folder)
-    for segment in (s for one in topic.instances if one.instance == instance for s in one.segments):
-        rows = _read(mapped, segment, _layout_schema(topic, segment))
+    for segment, rows in _topic_segments(mapped, topic, _segments_of(topic, instance)):
         yield rows.rename_columns(["t_boot_us", "ts", *(names[place] for place in segment.layout)])
 
 
-def map_rows(folder: Path) -> pa.Buffer:
+def map_rows(folder: Path) -> mmap.mmap:
     """The spool's file, for `field_batches`; mapped as long as something looks at it."""
-    with pa.memory_map(str(folder / FILE_NAME)) as file:
-        return file.read_buffer()
+    return map_file(folder / FILE_NAME)
 
 
 def field_batches(
-    mapped: pa.Buffer, topic: SpooledTopic, instance: int, fields: Collection[str]
+    mapped: mmap.mmap, topic: SpooledTopic, instance: int, fields: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one instance as they were written: `t_boot_us`, `ts`, then those of `fields` that a
     batch has, by source name. Only these columns are read from the mapped file."""
-    segments = [one.segments for one in topic.instances if one.instance == instance]
-    for segment in (segment for ones in segments for segment in ones):
-        rows = _read(mapped, segment, _layout_schema(topic, segment))
+    for segment, rows in _topic_segments(mapped, topic, _segments_of(topic, instance)):
         found = {"t_boot_us": rows.column(0), "ts": rows.column(1)}
         for place, column in enumerate(segment.layout, len(found)):
             name = topic.columns[column].source_name
@@ -460,13 +458,36 @@ def _batches(
     folder: Path, segments: Sequence[Segment], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     if segments:
-        mapped = map_rows(folder)
-        for segment in segments:
-            yield _read(mapped, segment, schema)
+        for _, rows in _read(map_rows(folder), ((segment, schema) for segment in segments)):
+            yield rows
 
 
-def _read(mapped: pa.Buffer, segment: Segment, schema: pa.Schema) -> pa.RecordBatch:
-    return pa.ipc.read_record_batch(mapped.slice(segment.offset, segment.length), schema)
+def _segments_of(topic: SpooledTopic, instance: int) -> Iterator[Segment]:
+    return (s for one in topic.instances if one.instance == instance for s in one.segments)
+
+
+def _topic_segments(
+    mapped: mmap.mmap, topic: SpooledTopic, segments: Iterable[Segment]
+) -> Iterator[tuple[Segment, pa.RecordBatch]]:
+    return _read(mapped, ((segment, _layout_schema(topic, segment)) for segment in segments))
+
+
+def _read(
+    mapped: mmap.mmap, segments: Iterable[tuple[Segment, pa.Schema]]
+) -> Iterator[tuple[Segment, pa.RecordBatch]]:
+    """Each segment's rows, still in the mapped file; who keeps them keeps them readable."""
+    whole = pa.py_buffer(mapped)
+    held_bytes = 0
+    for segment, schema in segments:
+        yield (
+            segment,
+            pa.ipc.read_record_batch(whole.slice(segment.offset, segment.length), schema),
+        )
+        held_bytes += segment.length
+        if held_bytes > HELD_BYTES:
+            let_go(mapped)
+            held_bytes = 0
+    let_go(mapped)
 
 
 def _layout_schema(topic: SpooledTopic, segment: Segment) -> pa.Schema:

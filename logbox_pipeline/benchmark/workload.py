@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
+from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
 
@@ -32,6 +33,35 @@ def make_files(folder: Path, *, files: int, lines: int, seed: int) -> list[LogFi
         path.write_bytes(data)
         made.append(LogFile(path, hashlib.sha256(data).hexdigest(), len(data), lines))
     return made
+
+
+def make_flights(folder: Path, *, files: int, size_bytes: int, seed: int) -> list[LogFile]:
+    """`files` ULogs of about `size_bytes` each, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        _flight(folder / f"flight-{number:05d}.ulg", size_bytes, seed + number)
+        for number in range(files)
+    ]
+
+
+def make_long_lines(path: Path, *, lines: int, seed: int) -> LogFile:
+    """One large JSON Lines log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as out:
+        write_jsonl(out, seed=seed, lines=lines)
+    return _file(path, lines)
+
+
+def _flight(path: Path, size_bytes: int, seed: int) -> LogFile:
+    with path.open("wb") as out:
+        ledger = write_ulog(out, seed=seed, size_bytes=size_bytes)
+    return _file(path, ledger.rows_total)
+
+
+def _file(path: Path, rows: int) -> LogFile:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return LogFile(path, sha256, path.stat().st_size, rows)
 
 
 def upload_files(site: Site, files: list[LogFile], prefix: str) -> None:

@@ -2,9 +2,11 @@
 
 import os
 import platform
+import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -16,16 +18,24 @@ from logbox_pipeline.benchmark.measure import (
     measure_idle_latency,
     measure_pipeline,
 )
-from logbox_pipeline.benchmark.parsing import measure_parsing
-from logbox_pipeline.benchmark.peers import measure_dlt
-from logbox_pipeline.benchmark.workload import make_files
+from logbox_pipeline.benchmark.parsing import TURNS, measure_parsing
+from logbox_pipeline.benchmark.peers import measure_dlt, measure_plain_script
+from logbox_pipeline.benchmark.workload import (
+    make_files,
+    make_flights,
+    make_long_lines,
+    upload_files,
+)
 from logbox_pipeline.cli.say import print_json, print_table, say
 from logbox_pipeline.local.site import running
 from logbox_pipeline.settings import load_settings, required
 from logbox_pipeline.steps.site import Site, open_site
 
 CLIENT = "bench"
-DLT_DATABASE = "logbox_bench_dlt"
+PEER_DATABASE = "logbox_bench_peer"
+FLIGHTS, FLIGHT_BYTES = 8, 16_000_000
+JSONL_LINE_BYTES = 230
+"""Mean of the writer's lines."""
 
 
 def bench(
@@ -33,6 +43,9 @@ def bench(
     files: Annotated[int, typer.Option(help="JSON Lines files of 5,000 lines.")] = 200,
     small_files: Annotated[int, typer.Option(help="Files of about 20 KB.")] = 1_000,
     has_peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Also measure dlt.")] = True,
+    is_long: Annotated[
+        bool, typer.Option("--large/--no-large", help="Also files of 200 MB and 1 GB.")
+    ] = True,
     only_parsing: Annotated[
         bool, typer.Option("--only-parsing", help="Bytes to Arrow alone; needs no stack.")
     ] = False,
@@ -42,7 +55,7 @@ def bench(
     for ratio in measure_parsing():
         say(f"{ratio.work}: {ratio.times_peer} times {ratio.peer}")
         parsing.append(asdict(ratio))
-    results = {} if only_parsing else _measure_stack(files, small_files, has_peer)
+    results = {} if only_parsing else _measure_stack(files, small_files, has_peer, is_long)
     if as_json:
         print_json(results | {"parsing": parsing})
         return
@@ -56,7 +69,7 @@ def bench(
         print_table("through the pipeline", rows, ("measure", "value"))
 
 
-def _measure_stack(files: int, small_files: int, has_peer: bool) -> dict[str, Any]:
+def _measure_stack(files: int, small_files: int, has_peer: bool, is_long: bool) -> dict[str, Any]:
     home = load_settings().home
     with running(home, say):
         site = open_site(load_settings())
@@ -64,13 +77,19 @@ def _measure_stack(files: int, small_files: int, has_peer: bool) -> dict[str, An
             cursor.execute(
                 "insert into logbox.clients values (%s, now()) on conflict do nothing", (CLIENT,)
             )
-        return _measure(site, home, files, small_files, has_peer)
+        scratch = home / "bench" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        try:
+            results = _measure(site, scratch, files, small_files, has_peer)
+            results |= _measure_flights(site, scratch, has_peer)
+            return results | (_measure_memory(site, scratch) if is_long else {})
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _measure(
-    site: Site, home: Path, files: int, small_files: int, has_peer: bool
+    site: Site, scratch: Path, files: int, small_files: int, has_peer: bool
 ) -> dict[str, Any]:
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    stamp = scratch.name
     prefix = f"landing/{CLIENT}/{stamp}"
     seed = int(datetime.now(UTC).timestamp())
     results: dict[str, Any] = {
@@ -79,7 +98,6 @@ def _measure(
         f"{platform.python_version()}",
     }
     say(f"making {files} files of 5,000 lines and {small_files} of about 20 KB")
-    scratch = home / "bench" / stamp
     large = make_files(scratch / "large", files=files, lines=5_000, seed=seed)
     small = make_files(scratch / "small", files=small_files, lines=95, seed=seed + 100_000)
     one = make_files(scratch / "one", files=1, lines=1_000, seed=seed + 900_000)[0]
@@ -113,9 +131,8 @@ def _measure(
     }
     if has_peer:
         say("dlt on the same files into the same Postgres")
-        dlt_s = measure_dlt(
-            home / "bench" / "dlt-venv", scratch / "large", _dlt_database(site), say
-        )
+        venv = scratch.parent / "dlt-venv"
+        dlt_s = measure_dlt(venv, scratch / "large", _peer_database(site), say)
         results |= {
             "dlt_s": round(dlt_s, 1),
             "dlt_rows_per_s": round(rows / dlt_s),
@@ -124,15 +141,67 @@ def _measure(
     return results
 
 
-def _dlt_database(site: Site) -> str:
-    """A fresh database for dlt beside ours, on the same server."""
+def _measure_flights(site: Site, scratch: Path, has_peer: bool) -> dict[str, Any]:
+    """ULogs, landing to loaded with all topics, and a plain script on equal bytes, in turns."""
+    rates: list[float] = []
+    ratios: list[float] = []
+    for turn in range(TURNS):
+        say(f"ULog, turn {turn + 1} of {TURNS}")
+        seed = int(datetime.now(UTC).timestamp()) * 100
+        made = make_flights(
+            scratch / f"flights-{turn}", files=FLIGHTS, size_bytes=FLIGHT_BYTES, seed=seed
+        )
+        size_bytes = sum(one.size_bytes for one in made)
+        prefix = f"landing/{CLIENT}/{scratch.name}/flights-{turn}/"
+        times = measure_pipeline(site, made, prefix)
+        rates.append(size_bytes / times.ingest_s / 1e6)
+        if has_peer:
+            bare = f"bare/{CLIENT}/{scratch.name}/flights-{turn}/"
+            upload_files(site, made, bare)
+            script_s = measure_plain_script(site.settings, bare, _peer_database(site))
+            ratios.append(script_s / times.ingest_s)
+    results = {"ulog_mb_per_s": _spread(rates)}
+    return results | ({"ulog_times_plain_script": _spread(ratios)} if has_peer else {})
+
+
+def _measure_memory(site: Site, scratch: Path) -> dict[str, Any]:
+    """Peak of a run and its parsers for one log of 200 MB and one of 1 GB of the same kind."""
+    peaks: dict[str, Any] = {}
+    seed = int(datetime.now(UTC).timestamp())
+    for label, size_bytes in (("200_mb", 200_000_000), ("1_gb", 1_000_000_000)):
+        say(f"one log of {label.replace('_', ' ').upper()} of each kind")
+        logs = {
+            "ulog": make_flights(
+                scratch / label, files=1, size_bytes=size_bytes, seed=seed + size_bytes
+            )[0],
+            "jsonl": make_long_lines(
+                scratch / label / "long.jsonl",
+                lines=size_bytes // JSONL_LINE_BYTES,
+                seed=seed + size_bytes,
+            ),
+        }
+        for kind, log in logs.items():
+            prefix = f"landing/{CLIENT}/{scratch.name}/{kind}-{label}/"
+            times = measure_pipeline(site, [log], prefix)
+            peaks[f"{kind}_{label}_peak_memory_mib"] = times.peak_memory_bytes // 2**20
+            peaks[f"{kind}_{label}_mb_per_s"] = round(log.size_bytes / times.ingest_s / 1e6, 1)
+            log.path.unlink()
+    return peaks
+
+
+def _spread(values: list[float]) -> str:
+    return f"{median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+
+
+def _peer_database(site: Site) -> str:
+    """A fresh database for a peer beside ours, on the same server."""
     admin_url = required(site.settings.admin_database_url, "LOGBOX_ADMIN_DATABASE_URL")
     connection = postgres.connect(admin_url)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor, postgres.translated():
-            cursor.execute(f"drop database if exists {DLT_DATABASE}")
-            cursor.execute(f"create database {DLT_DATABASE}")
+            cursor.execute(f"drop database if exists {PEER_DATABASE}")
+            cursor.execute(f"create database {PEER_DATABASE}")
     finally:
         connection.close()
-    return urlsplit(admin_url)._replace(path=f"/{DLT_DATABASE}").geturl()
+    return urlsplit(admin_url)._replace(path=f"/{PEER_DATABASE}").geturl()

@@ -16,11 +16,7 @@ _NO_COLUMN = {"check", "primary", "unique", "foreign", "constraint"}
 
 def columns_of(table: str) -> dg.TableSchema:
     """Columns of a catalog table, with the types and comments of its migration."""
-    comments = {
-        column: text.replace("''", "'")
-        for found, column, text in _COMMENT.findall(_migrations())
-        if found == table
-    }
+    comments = _comments(table)
     body = dict(_TABLE.findall(_migrations()))[table]
     return dg.TableSchema(
         [
@@ -33,8 +29,22 @@ def columns_of(table: str) -> dg.TableSchema:
 
 def event_columns() -> dg.TableSchema:
     """Columns of `lake/log_events`, whose rows every format yields."""
+    comments = _comments("logs") | _comments(tables.EVENTS)
     schema = tables.lake_schema(tables.EVENT_COLUMNS)
-    return dg.TableSchema([dg.TableColumn(field.name, str(field.type)) for field in schema])
+    return dg.TableSchema(
+        [
+            dg.TableColumn(field.name, str(field.type), description=comments.get(field.name))
+            for field in schema
+        ]
+    )
+
+
+def _comments(table: str) -> dict[str, str]:
+    return {
+        column: text.replace("''", "'")
+        for found, column, text in _COMMENT.findall(_migrations())
+        if found == table
+    }
 
 
 @cache

@@ -21,6 +21,7 @@ _SUFFIXES = {
     "_degc": "degC", "_celsius": "degC", "_pa": "Pa", "_hpa": "hPa", "_mbar": "mbar",
     "_rpm": "rpm", "_db": "dB", "_dbm": "dBm", "_gauss": "gauss", "_nm": "N m", "_kg": "kg",
 }  # fmt: skip
+_ROS_TIME = re.compile(r"%?time|field\.(?:.*\.)?stamp")
 _LETTERS_BEFORE_HASH = 40
 
 
@@ -31,9 +32,11 @@ def columns_of(
 
     An empty name, and every name of a table without header, is `c<place>` (1-based); a name that
     was there before gets `#2`, `#3`. The unit is the cell of the units row, else what stands in
-    brackets at the end of the name (`alt (m)`), else the name's own suffix (`speed_m_s`).
+    brackets at the end of the name (`alt (m)`), else the name's own suffix (`speed_m_s`). `rostopic
+    echo -p` writes all its times in nanoseconds.
     """
     found = []
+    is_rostopic = bool(header) and _is_rostopic(header or ())
     taken: set[str] = set()
     for place in range(width):
         given = header[place] if header and place < len(header) else ""
@@ -44,8 +47,15 @@ def columns_of(
             number += 1
         taken.add(name)
         below = units[place].strip("[]() ") if units and place < len(units) else ""
-        found.append(Column(name, (below if below not in ("", "-") else None) or unit_of(base)))
+        unit = (below if below not in ("", "-") else None) or unit_of(base)
+        found.append(Column(name, "ns" if is_rostopic and _ROS_TIME.fullmatch(base) else unit))
     return tuple(found)
+
+
+def _is_rostopic(header: Sequence[str]) -> bool:
+    """`%time,field.header.seq,field.header.stamp,...`"""
+    is_first = header[0] in ("%time", "time")
+    return is_first and len(header) > 1 and all(name.startswith("field") for name in header[1:])
 
 
 def batch_names(columns: Sequence[Column]) -> list[str]:

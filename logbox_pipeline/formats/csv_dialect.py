@@ -20,6 +20,7 @@ from logbox_pipeline.formats.csv_cells import (
     split_cells,
     worth,
 )
+from logbox_pipeline.formats.csv_declared import declared
 from logbox_pipeline.formats.stream import Likeness
 from logbox_pipeline.formats.text import clean_text
 
@@ -34,6 +35,7 @@ _MOST_LINES = 2_000
 _MOST_JOINED = 200
 _JUDGED_ROWS = 60
 _JUDGED_CELLS = 800
+_MOST_OF_COLUMN = 0.9
 _LONGEST_NAME = 200
 _LONGEST_UNIT = 16
 _UNIT_CELL = re.compile(r"[\[(]?[A-Za-zµμ°%/^*·.\d²³ -]{0,14}[\])]?")
@@ -47,6 +49,8 @@ class Dialect:
     header: the cells of the header line, None when the table has none. units: the cells of a units
     row below it. width: fields of a row. preamble: the lines above the header. data_start:
     the offset of the first row, which stands on line `data_line` (1-based). rows: the first rows.
+    nulls: words for a missing text; is_utc: times without a zone are UTC. Both are of a table that
+    declares itself (`csv_declared`).
     """
 
     delimiter: str
@@ -60,6 +64,8 @@ class Dialect:
     data_line: int
     rows: tuple[tuple[str, ...], ...]
     likeness: Likeness
+    nulls: tuple[str, ...] = ()
+    is_utc: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,16 +108,45 @@ def sniff(head: bytes, is_whole: bool) -> Dialect | None:
     lines = _lines(head, start, is_whole)
     if not lines or _is_other_text(head, lines):
         return None
+    if head.startswith(b"#", start) and (found := _declared(head, lines, encoding)):
+        return found
     delimiters = named[1].decode("cp1252") if named else _DELIMITERS
     tables = [_table(head, lines, each, encoding) for each in delimiters if each.encode() in head]
-    found = [table for table in tables if table]
-    if not found:
+    plausible = [table for table in tables if table]
+    if not plausible:
         table = _table(head, lines, " ", encoding)
         if table is None or not _is_all_numbers(table):
             return None
-        found = [table]
-    best = max(found, key=lambda table: table.score)
+        plausible = [table]
+    best = max(plausible, key=lambda table: table.score)
     return _dialect(best, encoding, sep_line, 2 if named else 1)
+
+
+def _declared(head: bytes, lines: list[tuple[int, int]], encoding: str) -> Dialect | None:
+    texts = [head[low:high].decode(encoding, "replace").rstrip("\r\n") for low, high in lines]
+    table = declared(texts)
+    if table is None:
+        return None
+    width = len(table.header)
+    cells = [split_cells(text, table.delimiter) for text in texts[table.above :]]
+    rows = [row for row in cells if len(row) == width and not row[0].startswith("#")]
+    if not rows or len(rows) * 2 < sum(bool(text) and text[0] != "#" for text in texts):
+        return None
+    return Dialect(
+        delimiter=table.delimiter,
+        decimal_comma=False,
+        encoding=encoding,
+        header=tuple(_clean(name) for name in table.header),
+        units=None,
+        width=width,
+        preamble=tuple(_clean(text, 2_000) for text in table.said),
+        data_start=lines[table.above][0],
+        data_line=table.above + 1,
+        rows=tuple(rows[: _few(width)]),
+        likeness=Likeness.SURE,
+        nulls=table.nulls,
+        is_utc=table.is_utc,
+    )
 
 
 def _encoding(head: bytes) -> str:
@@ -339,10 +374,16 @@ def _is_units_row(data: list[_Record]) -> bool:
 
 
 def _has_decimal_comma(rows: list[tuple[str, ...]]) -> bool:
-    cells = [cell.strip() for row in rows for cell in row]
-    commas = sum(1 for cell in cells if COMMA_NUMBER.fullmatch(cell))
-    points = sum(1 for cell in cells if "." in cell and NUMBER.fullmatch(cell))
-    return commas > points
+    """Is there a column of such numbers? Others may still have points (an app that writes places
+    by itself and heights as its locale has it)."""
+    return any(map(_is_of_commas, zip(*rows, strict=True)))
+
+
+def _is_of_commas(cells: tuple[str, ...]) -> bool:
+    filled = [cell.strip() for cell in cells if cell.strip() not in MISSING]
+    commas = sum(1 for cell in filled if COMMA_NUMBER.fullmatch(cell))
+    wholes = sum(1 for cell in filled if NUMBER.fullmatch(cell) and "." not in cell)
+    return commas > 0 and commas + wholes >= _MOST_OF_COLUMN * len(filled)
 
 
 def _likeness(

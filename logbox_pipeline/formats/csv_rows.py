@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from logbox_pipeline.formats.csv_cells import is_well_quoted, split_cells
+from logbox_pipeline.formats.csv_declared import is_directive
 from logbox_pipeline.formats.csv_dialect import Dialect
 from logbox_pipeline.formats.csv_types import (
     Types,
@@ -242,8 +243,10 @@ class RowReader:
             return
         cells, width = self._cells(raw), self.dialect.width
         is_cut = not raw.endswith(b"\n")
-        if len(cells) != width and bare.startswith(_COMMENTS):
-            yield Comment(number, clean_text(bare.decode(self.dialect.encoding, "replace")))
+        if bare.startswith(_COMMENTS) and (len(cells) != width or self.dialect.nulls):
+            remark = clean_text(bare.decode(self.dialect.encoding, "replace"))
+            if not (self.dialect.nulls and is_directive(remark)):
+                yield Comment(number, remark)
         elif is_cut and (len(cells) < width or raw.count(b'"') % 2):
             yield Damage(line.start, line.end, "truncated", line=number, excerpt=excerpt(bare))
         elif not self._is_row(cells):

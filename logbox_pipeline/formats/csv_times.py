@@ -64,7 +64,7 @@ _BOOT_NAMES = frozenset(
         *("tboot", "boottime", "timesinceboot", "timesincestart", "timesincearm", "simtime"),
         *("gametime", "logtime", "seconds", "secs", "sec", "millis", "micros", "ms", "us"),
         *("timeus", "timems", "timesec", "missiontime", "timestampms", "timestampus"),
-        *("timestampsample"),
+        "timestampsample",
     )
 )
 _NOT_BOOT = re.compile(r"remain|return|left|duration|last.?update|delay|latency|countdown", re.I)
@@ -175,7 +175,7 @@ def _epoch_columns(
 ) -> _Ranked:
     found: _Ranked = []
     for place, values in enumerate(numbers):
-        us = _epoch_unit(values, latest_us)
+        us = _epoch_unit(values, columns[place].unit, latest_us)
         if us is None or not _EPOCH_NAME.search(columns[place].source_name):
             continue
         steps = [abs(b - a) for a, b in pairwise(values) if a != b]
@@ -186,9 +186,10 @@ def _epoch_columns(
     return found
 
 
-def _epoch_unit(values: list[float], latest_us: int) -> float | None:
-    """What one is in microseconds, when all of them count from 1970."""
-    for us in (1e6, 1e3, 1.0, 0.001):
+def _epoch_unit(values: list[float], unit: str | None, latest_us: int) -> float | None:
+    """What one is in microseconds, when all of them count from 1970. Who writes nanoseconds means
+    them; other units are often those of another clock."""
+    for us in (0.001,) if unit == "ns" else (1e6, 1e3, 1.0, 0.001):
         if values and all(EARLIEST_LOG_US <= value * us <= latest_us for value in values):
             return us
     return None
@@ -248,7 +249,7 @@ def _boot_column(
         if unit is None:
             unit = {"us": 1.0, "ms": 1e3}.get(bare[-2:]) if bare != "us" else 1.0
         steps = [b - a for a, b in pairwise(values) if b > a]
-        if _epoch_unit(values, latest_us) and (not steps or median(steps) < 1_000):
+        if _epoch_unit(values, column.unit, latest_us) and (not steps or median(steps) < 1_000):
             continue
         unit = unit or _likely_unit(values, steps)
         if unit:

@@ -107,6 +107,31 @@ def blank_to_null(values: pa.Array) -> pa.Array:
     return pc.if_else(empty, pa.scalar(None, _TEXT), values)
 
 
+def padded_columns(rows: Sequence[Sequence[str]]) -> frozenset[int]:
+    """Places of columns whose cells all begin or all end with a blank, or are filled up with blanks
+    to one width: these are no part of a text."""
+    return frozenset(
+        place for place, cells in enumerate(zip(*rows, strict=True)) if _is_padded(cells)
+    )
+
+
+def _is_padded(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell]
+    if not any(cell.strip() for cell in filled):
+        return False
+    is_filled_up = len(set(map(len, filled))) == 1 and any(cell[-1] == " " for cell in filled)
+    return (
+        all(cell[0] == " " for cell in filled)
+        or all(cell[-1] == " " for cell in filled)
+        or (is_filled_up and len(filled) > 1)
+    )
+
+
+def without_padding(values: pa.Array) -> pa.Array:
+    """Texts without the blanks around them; null where nothing else is left."""
+    return blank_to_null(pc.utf8_trim(values, " ")) if pa.types.is_string(values.type) else values
+
+
 def typed_batches(
     columns: Sequence[pa.Array], types: Types, decimal_comma: bool
 ) -> Iterator[list[pa.Array]]:

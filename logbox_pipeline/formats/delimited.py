@@ -8,7 +8,7 @@ what they mean was concluded, not told.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
 
@@ -26,8 +26,14 @@ from logbox_pipeline.formats.csv_events import (
     spoken_events,
 )
 from logbox_pipeline.formats.csv_rows import Comment, RowReader, merged
-from logbox_pipeline.formats.csv_times import TimePlan, boot_column, plan_times, utc_column
-from logbox_pipeline.formats.csv_types import infer_types
+from logbox_pipeline.formats.csv_times import (
+    UNKNOWN_ZONE_MS,
+    TimePlan,
+    boot_column,
+    plan_times,
+    utc_column,
+)
+from logbox_pipeline.formats.csv_types import infer_types, padded_columns, without_padding
 from logbox_pipeline.formats.stream import (
     About,
     Column,
@@ -41,11 +47,14 @@ from logbox_pipeline.formats.stream import (
     Unreadable,
 )
 from logbox_pipeline.formats.text import excerpt
+from logbox_pipeline.formats.text_lines import sample_lines
+from logbox_pipeline.formats.text_prefixes import is_of_containers
 from logbox_pipeline.formats.times import epoch_us, instant
 
 PARSER_VERSION = 1
 
 _HEAD = 64 * 1024
+_SAMPLE_LINES = 200
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_HELD = 10_000
 _INFO_ENTRIES = 200
@@ -64,7 +73,11 @@ def recognizes(head: memoryview, size: int) -> Likeness:
     them are words."""
     raw = bytes(head)
     dialect = _sniffed(_utf8(raw) if raw[:2] in _UTF16 else raw, len(head) == size)
-    return dialect.likeness if dialect else Likeness.NO
+    if dialect is None:
+        return Likeness.NO
+    if dialect.delimiter == "|" and is_of_containers(sample_lines(head, size, _SAMPLE_LINES) or []):
+        return Likeness.NO
+    return dialect.likeness
 
 
 def parse(source: memoryview, limits: Limits) -> Iterator[Item]:
@@ -130,7 +143,8 @@ def _items(source: memoryview, limits: Limits) -> Iterator[Item]:
 
 @dataclass
 class _Table:
-    """One CSV while it is read. `said` is what each message column said last."""
+    """One CSV while it is read. `said` is what each message column said last; `padded` are
+    the places of columns with blanks around their texts."""
 
     dialect: Dialect
     columns: tuple[Column, ...]
@@ -139,6 +153,7 @@ class _Table:
     reader: RowReader
     roles: Roles | None
     latest_us: int
+    padded: frozenset[int]
     said: dict[int, str | None] = field(default_factory=dict)
     first_us: int | None = None
     last_us: int | None = None
@@ -149,6 +164,8 @@ def _table(source: memoryview, dialect: Dialect, limits: Limits) -> _Table:
     types = infer_types(source, dialect, dialect.data_start)
     latest_us = epoch_us(limits.received_at + timedelta(days=1))
     plan = plan_times(columns, dialect.rows, dialect.decimal_comma, latest_us)
+    if dialect.is_utc and plan.error_ms == UNKNOWN_ZONE_MS:
+        plan = replace(plan, error_ms=1_000)
     return _Table(
         dialect=dialect,
         columns=columns,
@@ -157,6 +174,7 @@ def _table(source: memoryview, dialect: Dialect, limits: Limits) -> _Table:
         reader=RowReader(dialect, types, dialect.data_line),
         roles=log_roles(columns, types, plan),
         latest_us=latest_us,
+        padded=padded_columns(dialect.rows),
     )
 
 
@@ -190,6 +208,13 @@ def _damage_above(head: bytes) -> Iterator[Damage]:
 
 
 def _rows(table: _Table, arrays: list[pa.Array]) -> Iterator[Rows | Events]:
+    if table.padded:
+        arrays = [
+            without_padding(values) if place in table.padded else values
+            for place, values in enumerate(arrays)
+        ]
+    if table.dialect.nulls:
+        arrays = [_without(values, table.dialect.nulls) for values in arrays]
     ts = utc_column(table.plan, arrays, table.latest_us)
     t_boot_us = boot_column(table.plan, arrays)
     if ts.null_count < len(ts):
@@ -212,6 +237,14 @@ def _rows(table: _Table, arrays: list[pa.Array]) -> Iterator[Rows | Events]:
         )
         if batch is not None:
             yield Events(batch)
+
+
+def _without(values: pa.Array, nulls: tuple[str, ...]) -> pa.Array:
+    """Texts; null where one of `nulls` stands for nothing."""
+    if not pa.types.is_string(values.type):
+        return values
+    is_null = pc.is_in(values, value_set=pa.array(nulls))
+    return pc.if_else(is_null, pa.scalar(None, pa.string()), values)
 
 
 def _remarks(comments: list[Comment]) -> Events:

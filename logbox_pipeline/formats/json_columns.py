@@ -16,6 +16,7 @@ from logbox_pipeline.formats.json_attributes import attributes_column
 from logbox_pipeline.formats.json_fields import (
     MONGO_MARK,
     NAMES,
+    NEXTCLOUD_MARK,
     PYTHON_MARKS,
     SEVERAL_NAMES,
     WRAPPERS,
@@ -88,8 +89,8 @@ def _known_names() -> list[tuple[bytes, int, int, int]]:
     known: dict[str, tuple[int, int, int]] = {}
     for role in Role:
         for rank, name in enumerate(NAMES[role]):
-            known[name] = (role, rank, scale_of(name, has_python_mark=False))
-    for name in (*SEVERAL_NAMES, MONGO_MARK):
+            known[name] = (role, rank, scale_of(name, LevelScale.PINO))
+    for name in (*SEVERAL_NAMES, MONGO_MARK, NEXTCLOUD_MARK):
         known[name] = (_BY_HAND, 0, LevelScale.PINO)
     for name in PYTHON_MARKS:
         known.setdefault(name, (_MARK, 0, LevelScale.PINO))

@@ -6,7 +6,7 @@ GELF, Docker, Google Cloud and CloudWatch write. No decoding here, and no lines.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
 
@@ -41,6 +41,8 @@ BOOT_NAMES = (
 )
 PYTHON_MARKS = ("levelname", "levelno", "asctime", "funcName", "lineno", "pathname")
 """Members that only Python's logging writes: with one of them, numbers are its levels."""
+
+_PYTHON_MARKS = frozenset(PYTHON_MARKS)
 
 WRAPPERS = (
     *("log", "record", "event", "fields", "jsonPayload", "protoPayload", "entry", "logEntry"),
@@ -106,6 +108,12 @@ def names_within(wrapper: str, role: Role) -> tuple[str, ...]:
     return tuple(name for name in NAMES[role] if name not in _NOT_IN_WRAPPERS)
 
 
+NEXTCLOUD_MARK = "reqId"
+NEXTCLOUD_MARKS = frozenset((NEXTCLOUD_MARK, "app", "level"))
+"""With all of them, numbers are Nextcloud's levels: https://docs.nextcloud.com/server/latest/
+admin_manual/configuration_server/logging_configuration.html"""
+
+
 class LevelScale(IntEnum):
     """What a number means as a level."""
 
@@ -113,15 +121,24 @@ class LevelScale(IntEnum):
     OTEL = 1
     PYTHON = 2
     PINO = 3
+    NEXTCLOUD = 4
 
 
-def scale_of(name: str, has_python_mark: bool) -> LevelScale:
-    """The scale of numbers under the level name `name`."""
+def numbers_in(names: Collection[str]) -> LevelScale:
+    """What numbers mean as levels in a record with these names, when the level's name says
+    nothing."""
+    if NEXTCLOUD_MARKS.issubset(names):
+        return LevelScale.NEXTCLOUD
+    return LevelScale.PINO if _PYTHON_MARKS.isdisjoint(names) else LevelScale.PYTHON
+
+
+def scale_of(name: str, numbers: LevelScale) -> LevelScale:
+    """The scale of numbers under the level name `name`, in a record where they mean `numbers`."""
     if name in ("PRIORITY", "priority"):
         return LevelScale.SYSLOG
     if name in ("severityNumber", "severity_number", "SeverityNumber"):
         return LevelScale.OTEL
-    return LevelScale.PYTHON if has_python_mark else LevelScale.PINO
+    return numbers
 
 
 class Levels(dict[str | int | float, tuple[int | None, bool]]):
@@ -180,6 +197,8 @@ def level_of(value: object, scale: LevelScale) -> tuple[int | None, bool]:
         return None, False
     if scale == LevelScale.OTEL:
         return _otel_level(value), False
+    if scale == LevelScale.NEXTCLOUD and value in range(5):
+        return (7, 6, 4, 3, 2)[int(value)], False
     if value in range(8):
         return int(value), True
     if scale == LevelScale.PYTHON and 10 <= value <= 50:

@@ -13,12 +13,12 @@ from logbox_pipeline.formats.json_fields import (
     MONGO_MARK,
     MONGO_NAMES,
     NAMES,
-    PYTHON_MARKS,
     WRAPPERS,
     Levels,
     LevelScale,
     Role,
     names_within,
+    numbers_in,
     scale_of,
     time_us,
 )
@@ -48,7 +48,7 @@ class _Plan(NamedTuple):
 
     names: tuple[tuple[str, ...], ...]
     wrappers: tuple[str, ...]
-    has_python_mark: bool
+    numbers: LevelScale
 
 
 class Mapper:
@@ -68,15 +68,14 @@ class Mapper:
         found: list[object] = []
         inner: dict[str, Record] = {}
         for role in Role:
-            value = self._taken(record, plan.names[role], role, plan.has_python_mark)
+            value = self._taken(record, plan.names[role], role, plan.numbers)
             for wrapper in plan.wrappers if value is None else ():
                 if wrapper not in inner:
                     inner[wrapper] = _members(record[wrapper])
                 within = inner[wrapper]
                 names = tuple(n for n in names_within(wrapper, role) if n in within)
-                has_mark = not within.keys().isdisjoint(PYTHON_MARKS)
                 size = len(within)
-                value = self._taken(within, names, role, has_mark)
+                value = self._taken(within, names, role, numbers_in(within))
                 if len(within) < size:
                     _put_back(record, wrapper, within)
                 if value is not None:
@@ -94,19 +93,19 @@ class Mapper:
             plan = self._plans[shape] = _Plan(
                 tuple(_names_in(record, role) for role in Role),
                 tuple(n for n in WRAPPERS if n in record),
-                not record.keys().isdisjoint(PYTHON_MARKS),
+                numbers_in(record),
             )
         return plan
 
     def _taken(
-        self, record: Record, names: tuple[str, ...], role: Role, has_python_mark: bool
+        self, record: Record, names: tuple[str, ...], role: Role, numbers: LevelScale
     ) -> object:
         """What the first of `names` that means something says; it leaves when that is all."""
         for name in names:
             value = _VALUES.decode(record[name])
             found: object
             if role is Role.LEVEL:
-                found, is_full = self._level(value, scale_of(name, has_python_mark))
+                found, is_full = self._level(value, scale_of(name, numbers))
             elif role is Role.TIME:
                 found, is_full = self._time(value)
             else:

@@ -23,7 +23,7 @@ from logbox_pipeline.formats.stream import (
 from logbox_pipeline.formats.text import excerpt
 from logbox_pipeline.formats.times import instant
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 
 _BLOCK = 1024 * 1024
 """Large enough that calls on arrays cost little per line, small enough for the cache."""

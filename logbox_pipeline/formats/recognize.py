@@ -11,6 +11,7 @@ from logbox_pipeline.formats import (
     dataflash,
     delimited,
     dji_app,
+    journal,
     json_documents,
     jsonl,
     logfmt,
@@ -63,11 +64,13 @@ class Recognized:
 def recognize(source: memoryview, limits: Limits) -> Recognized | None:
     """The format of the log `source`, or None when it is unknown."""
     head = source[:HEAD_BYTES]
-    likely = [(known, known.recognizes(head, len(source))) for known in FORMATS]
-    for known, likeness in likely:
-        if likeness is Likeness.SURE:
-            return Recognized(known, "content")
-    plausible = [known for known, likeness in likely if likeness is Likeness.MAYBE]
+    plausible = []
+    for known in FORMATS:
+        match known.recognizes(head, len(source)):
+            case Likeness.SURE:
+                return Recognized(known, "content")
+            case Likeness.MAYBE:
+                plausible.append(known)
     if len(plausible) < 2:
         return Recognized(plausible[0], "content") if plausible else None
     trial = _trial(source)
@@ -111,6 +114,7 @@ FORMATS = (
     Format("dji_app", dji_app.PARSER_VERSION, dji_app.recognizes, dji_app.parse),
     Format("json", json_documents.PARSER_VERSION, json_documents.recognizes, json_documents.parse),
     Format("jsonl", jsonl.PARSER_VERSION, jsonl.recognizes, jsonl.parse),
+    Format("journal", journal.PARSER_VERSION, journal.recognizes, journal.parse),
     Format("logfmt", logfmt.PARSER_VERSION, logfmt.recognizes, logfmt.parse),
     Format("syslog", syslog.PARSER_VERSION, syslog.recognizes, syslog.parse),
     Format("csv", delimited.PARSER_VERSION, delimited.recognizes, delimited.parse),

@@ -11,7 +11,7 @@ from logbox_pipeline.formats.text_shapes import SYSLOG_STAMPS, shape_of_line
 
 PARSER_VERSION = 1
 
-_LOOSE_TAILS = ("no_tag",)
+_LOOSE = ("no_tag", "boundary")
 _MOST = 0.6
 _SAMPLE_LINES = 200
 
@@ -35,4 +35,4 @@ def parse(source: memoryview, limits: Limits) -> Iterator[Item]:
 
 def _is_strict(line: str) -> bool:
     shape = shape_of_line(line, SYSLOG_STAMPS)
-    return shape is not None and (line[0] == "<" or not shape.name.endswith(_LOOSE_TAILS))
+    return shape is not None and (line[0] == "<" or not shape.name.endswith(_LOOSE))

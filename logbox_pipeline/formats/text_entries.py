@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from logbox_pipeline.formats.json_mapping import Mapper
 from logbox_pipeline.formats.stream import (
     EVENT_SCHEMA,
     About,
@@ -26,9 +27,14 @@ from logbox_pipeline.formats.stream import (
 )
 from logbox_pipeline.formats.text_levels import WORDS, text_level
 from logbox_pipeline.formats.text_lines import Block, blocks, sample_lines
+from logbox_pipeline.formats.text_objects import BEGINNING as OBJECT_BEGINNING
+from logbox_pipeline.formats.text_objects import read_objects
+from logbox_pipeline.formats.text_prefixes import Prefix, name_sources, prefix_of, without_prefix
 from logbox_pipeline.formats.text_rows import Columns, ShapeReader, with_attributes
-from logbox_pipeline.formats.text_shapes import Shape, Stamp, shape_of_line, stamp_pattern
+from logbox_pipeline.formats.text_samples import sampled
+from logbox_pipeline.formats.text_shapes import Shape, Stamp, match_of_line, stamp_pattern
 from logbox_pipeline.formats.text_times import (
+    UNKNOWN_YEAR_MS,
     UNKNOWN_ZONE_MS,
     Clock,
     Years,
@@ -42,6 +48,7 @@ _MOST_ENTRY_BYTES = 256 * 1024
 _MOST_ENTRY_LINES = 2_000
 _BATCH_BYTES = 32 * 1024 * 1024
 _MOST_DATES = 10_000
+_MONTH_US = 31 * 86_400_000_000
 _LEAST_ROWS = 500
 """So many rows are made at once: a file that is all holes is no slower than another."""
 
@@ -97,17 +104,20 @@ def _gathered(items: Iterator[Item], batch_rows: int) -> Iterator[Item]:
 
 @dataclass
 class _Pending:
-    """Entries that were read and are not yet rows. shapes: None for a line without a stamp."""
+    """Entries that were read and are not yet rows. shapes: None for a line without a stamp. names:
+    who wrote each, in a log with prefixes."""
 
     shapes: list[Shape | None] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     more: dict[int, list[str]] = field(default_factory=dict)
     flagged: set[int] = field(default_factory=set)
 
     def take_last(self) -> "_Pending":
         """The last entry, which the next block may continue."""
         last = len(self.rows) - 1
-        taken = _Pending([self.shapes.pop()], [self.rows.pop()])
+        taken = _Pending([self.shapes.pop()], [self.rows.pop()], self.names[last:])
+        del self.names[last:]
         if last in self.more:
             taken.more[0] = self.more.pop(last)
         if last in self.flagged:
@@ -135,12 +145,14 @@ class _Log:
         self.is_open = False
         self.open_bytes = self.open_lines = 0
         self.dominant: Shape | None = None
+        self.prefix: Prefix | None = None
+        self.mapper = Mapper(epoch_us(self.latest))
 
     def items(self) -> Iterator[Item]:
         seen = self._sampled()
         self.dominant = seen[0] if seen else None
         self._settle({shape.stamp.name: shape.stamp for shape in seen})
-        for piece in blocks(self.source, self.limits):
+        for piece in self._blocks():
             if isinstance(piece, Damage):
                 if self.damages < _MOST_IN_ORDER and len(self.pending.rows) > 1:
                     yield self._ready()
@@ -156,6 +168,13 @@ class _Log:
         if self.pending.rows:
             yield Events(self._batch(self.pending))
 
+    def _blocks(self) -> Iterator[Block | Damage]:
+        for piece in blocks(self.source, self.limits):
+            if self.prefix is None or isinstance(piece, Damage):
+                yield piece
+            else:
+                yield without_prefix(piece, self.prefix)
+
     def _ready(self) -> Events:
         """All entries but the last, which the next block may continue."""
         ready = self.pending
@@ -164,6 +183,7 @@ class _Log:
 
     def about(self) -> About:
         unzoned = sum(clock.unzoned for clock in self.clocks.values())
+        years = set().union(*(clock.assumed_years for clock in self.clocks.values()))
         shapes = Counter({name: reader.rows for name, reader in self.readers.items()})
         info: dict[str, str | int | float] = {
             "lines": self.lines,
@@ -174,29 +194,45 @@ class _Log:
         if self.unstamped:
             info["unstamped"] = self.unstamped
         has_times = self.first_us is not None
+        error_ms = 0
         if unzoned and has_times:
             info["zone_assumed"] = "UTC"
+            error_ms += UNKNOWN_ZONE_MS
+        if years and has_times and not self._is_year_known():
+            first, last = min(years), max(years)
+            info["year_assumed"] = f"{first}-{last}" if last > first else str(first)
+            error_ms += UNKNOWN_YEAR_MS
         return About(
             time_source=TimeSource.LOG if has_times else TimeSource.NONE,
-            time_error_ms=UNKNOWN_ZONE_MS if unzoned and has_times else None,
+            time_error_ms=error_ms or None,
             recorded_from=None if self.first_us is None else instant(self.first_us),
             recorded_to=None if self.last_us is None else instant(self.last_us),
             info=info,
         )
 
+    def _is_year_known(self) -> bool:
+        """Do lines with a year stand in the time of those without?"""
+        spans = [(r.shape.stamp, r.span_us) for r in self.readers.values() if r.span_us]
+        guessed = [span for stamp, span in spans if stamp.is_yearless]
+        return all(
+            any(
+                first - _MONTH_US <= dated[1] and dated[0] <= last + _MONTH_US
+                for stamp, dated in spans
+                if not stamp.is_yearless
+            )
+            for first, last in guessed
+        )
+
     def _sampled(self) -> list[Shape]:
         """The shapes of the beginning, the middle and the end; first the one for bulk."""
-        size = len(self.source)
-        counts: Counter[str] = Counter()
-        shapes: dict[str, Shape] = {}
-        begins = (0, max(0, size // 2), max(0, size - _SAMPLE_BYTES))
-        for begin in begins[: 1 if size <= _SAMPLE_BYTES else 3]:
-            piece = self.source[begin : begin + _SAMPLE_BYTES]
-            for line in sample_lines(piece, len(piece) + 1, 200) or []:
-                shape = shape_of_line(line, self.stamps)
-                if shape is not None:
-                    counts[shape.name] += 1
-                    shapes[shape.name] = shape
+        lines = self._sample()
+        self.prefix = prefix_of(lines)
+        if self.prefix is not None and lines:
+            text = "\n".join(lines) + "\n"
+            lines = without_prefix(Block(text, 0, 0, 1, len(lines)), self.prefix).text.split("\n")
+            lines = [line for line in lines if line]
+        sample = sampled(lines, self.stamps)
+        self.stamps, counts, shapes = sample.stamps, sample.counts, sample.shapes
         enough = _ENOUGH * sum(counts.values())
         names = [stamp.name for stamp in self.stamps]
         return sorted(
@@ -207,6 +243,15 @@ class _Log:
                 shape.rank,
             ),
         )
+
+    def _sample(self) -> list[str]:
+        size = len(self.source)
+        begins = (0, max(0, size // 2), max(0, size - _SAMPLE_BYTES))
+        lines: list[str] = []
+        for begin in begins[: 1 if size <= _SAMPLE_BYTES else 3]:
+            piece = self.source[begin : begin + _SAMPLE_BYTES]
+            lines += sample_lines(piece, len(piece) + 1, 200) or []
+        return lines
 
     def _settle(self, seen: dict[str, Stamp]) -> None:
         """Look through the whole file once, when dates leave open which ones they are."""
@@ -219,7 +264,7 @@ class _Log:
             stamp.name: re.compile(rf"^{stamp_pattern(stamp).pattern}", re.ASCII | re.MULTILINE)
             for stamp in open_stamps
         }
-        for piece in blocks(self.source, self.limits):
+        for piece in self._blocks():
             if isinstance(piece, Damage):
                 continue
             for stamp in open_stamps:
@@ -256,7 +301,7 @@ class _Log:
         return self.clocks[stamp.name]
 
     def _read(self, block: Block) -> None:
-        pending, dominant = self.pending, self.dominant
+        pending, dominant, names = self.pending, self.dominant, block.names
         if dominant is None:
             rows: list[Row] = [(line,) for line in block.text[:-1].split("\n")]
             special = list(range(len(rows)))
@@ -268,41 +313,47 @@ class _Log:
                 special = sorted(block.not_utf8.union(special))
         begin = 0
         for index in special:
-            self._append(dominant, rows[begin:index])
+            if begin < index:
+                self._append(dominant, rows[begin:index], names and names[begin:index])
             begin = index + 1
-            row = rows[index]
+            row, name = rows[index], names and names[index : index + 1]
             before = len(pending.rows)
             if dominant is not None and row[dominant.key]:
-                self._append(dominant, [row])
+                self._append(dominant, [row], name)
             else:
-                self._read_line(row[-1])
+                self._read_line(row[-1], name)
             if index in block.not_utf8 and pending.rows:
                 pending.flagged.add(max(before, len(pending.rows)) - 1)
-        self._append(dominant, rows[begin:])
+        self._append(dominant, rows[begin:], names[begin:])
 
-    def _append(self, shape: Shape | None, rows: Sequence[Row]) -> None:
+    def _append(self, shape: Shape | None, rows: Sequence[Row], names: tuple[str, ...]) -> None:
         if rows:
             self.pending.shapes += [shape] * len(rows)
             self.pending.rows += rows
+            self.pending.names += names
             self.is_open = shape is not None
             self.open_bytes = self.open_lines = 0
 
-    def _read_line(self, line: str) -> None:
-        shape = shape_of_line(line, self.stamps)
-        if shape is not None:
-            match = shape.line.fullmatch(line)
-            self._append(shape, [(*match.groups(""), "")] if match else [])
+    def _read_line(self, line: str, name: tuple[str, ...]) -> None:
+        shape, match = match_of_line(line, self.stamps)
+        if match is not None:
+            self._append(shape, [(*match.groups(""), "")], name)
             return
-        if self.is_open:
+        if self.is_open and (not name or self._continues(line, name)):
             self.open_bytes += len(line) + 1
             self.open_lines += 1
             if self.open_bytes <= self.entry_bytes and self.open_lines <= _MOST_ENTRY_LINES:
                 self.pending.more.setdefault(len(self.pending.rows) - 1, []).append(line)
                 return
         if line.strip():
-            is_open = self.is_open
-            self._append(None, [(line,)])
+            is_open = self.is_open and not name
+            self._append(None, [(line,)], name)
             self.is_open = is_open
+
+    def _continues(self, line: str, name: tuple[str, ...]) -> bool:
+        """Programs that share a log do not continue each other's entries."""
+        is_same = self.pending.names[-1:] == [*name]
+        return is_same and not line.startswith(OBJECT_BEGINNING)
 
     def _batch(self, ready: _Pending) -> pa.RecordBatch:
         shapes, rows = ready.shapes, ready.rows
@@ -311,6 +362,8 @@ class _Log:
             columns = self._columns(shapes[0], rows)
         else:
             columns = self._mixed(shapes, rows)
+        if self.prefix is not None:
+            name_sources(columns, ready.names, self.prefix)
         for index, lines in ready.more.items():
             columns.messages[index] = "\n".join([columns.messages[index], *lines]).rstrip()
         for index in ready.flagged:
@@ -349,7 +402,7 @@ class _Log:
         self.unstamped += len(rows)
         messages = [row[0] for row in rows]
         found = [_LEVEL_AT_START.match(message) for message in messages]
-        return Columns(
+        columns = Columns(
             us=np.zeros(len(rows), np.int64),
             valid=np.zeros(len(rows), np.bool_),
             boots=None,
@@ -358,6 +411,9 @@ class _Log:
             messages=messages,
             attributes=[None] * len(rows),
         )
+        if self.prefix is not None:
+            read_objects(columns, self.mapper, self.limits.nesting)
+        return columns
 
     def _mixed(self, shapes: Sequence[Shape | None], rows: Sequence[Row]) -> Columns:
         """The columns of lines of several shapes, in the order of the file."""

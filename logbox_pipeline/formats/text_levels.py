@@ -13,6 +13,12 @@ WORDS = (
 
 LOWER_WORDS = WORDS.lower()
 TITLE_WORDS = WORDS.title().replace("\\D", "\\d")
+BARE_LOWER_WORDS = (
+    "emerg|panic|alert|critical|crit|fatal|error|err|warning|warn|wrn|notice|information|info|inf"
+    "|debug\\d?|dbg|trace|trc|verbose"
+)
+"""Those that may stand bare behind the stamp, in files where most lines have one there."""
+
 BRACKETED = f"{WORDS}|[A-Z]|{LOWER_WORDS}|{TITLE_WORDS}"
 """The same as they stand between brackets or bars, where any spelling is a level."""
 

@@ -36,7 +36,8 @@ class Block:
     """Whole lines of a log, each ending in one newline; no NUL, no colours.
 
     start, end: the bytes of the source they come from. first_line: 1-based. lines: how many.
-    not_utf8: indexes of the lines in which something was replaced.
+    not_utf8: indexes of the lines in which something was replaced. names: who wrote each line,
+    where the lines say so (`text_prefixes`).
     """
 
     text: str
@@ -45,6 +46,7 @@ class Block:
     first_line: int
     lines: int
     not_utf8: frozenset[int] = frozenset()
+    names: tuple[str, ...] = ()
 
 
 def blocks(source: memoryview, limits: Limits) -> Iterator[Block | Damage]:

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logbox_pipeline.formats.text_levels import text_level
-from logbox_pipeline.formats.text_shapes import Shape
+from logbox_pipeline.formats.text_shapes import LEVEL_ROLES, Shape
 from logbox_pipeline.formats.text_times import Clock, Instants, boots_us, epochs_us
 
 _TIME_ROLES = ("date", "year", "time", "frac", "half", "epoch", "boot")
-_LEVEL_ROLES = ("level", "early_level", "early_word", "word", "lower_word", "title_word")
 _NOT_ATTRIBUTES = {
     *_TIME_ROLES,
-    *_LEVEL_ROLES,
+    *LEVEL_ROLES,
     "",
     "source",
     "message",
@@ -67,27 +66,28 @@ class _Texts(dict[tuple[str, ...], str | None]):
 
 @dataclass
 class ShapeReader:
-    """Reads the lines of one shape of one file."""
+    """Reads the lines of one shape of one file. span_us: its first and its last time."""
 
     shape: Shape
     clock: Clock
     latest_us: int
     earliest_us: int
     rows: int = 0
+    span_us: tuple[int, int] | None = None
     _attributes: dict[tuple[str, ...], _Texts] = field(default_factory=dict)
 
     def columns(self, rows: Sequence[tuple[str, ...]]) -> Columns:
         self.rows += len(rows)
         said = dict(zip(self.shape.groups, zip(*rows, strict=True), strict=False))
         count = len(rows)
+        if "process" in said:
+            both = list(zip(said["source"], said["process"], strict=True))
+            said["source"] = tuple(source or process for source, process in both)
+            said["process"] = tuple(process if source else "" for source, process in both)
         boots: list[int | None] | None = None
         if "boot" in said:
             boots = list(boots_us(said["boot"], said["frac"]))
-            times = Instants(
-                np.zeros(count, np.int64), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-            )
-        else:
-            times = self._instants(said)
+        times = self._instants(said, count)
         valid = times.valid & (times.us >= self.earliest_us) & (times.us <= self.latest_us)
         said_more = times.said_more if boots is not None else times.said_more | ~valid
         levels, words = self._levels(said, count)
@@ -104,11 +104,18 @@ class ShapeReader:
         if any(source == "kernel" for source in set(sources)):
             boots = _kernel_boots(sources, messages)
         us = np.where(valid, times.us, 0)
+        if valid.any():
+            seen = us[valid]
+            first, last = self.span_us or (seen[0], seen[0])
+            self.span_us = min(int(seen.min()), first), max(int(seen.max()), last)
         return Columns(us, valid, boots, levels, sources, messages, attributes)
 
-    def _instants(self, said: dict[str, tuple[str, ...]]) -> Instants:
+    def _instants(self, said: dict[str, tuple[str, ...]], count: int) -> Instants:
         if "epoch" in said:
             return epochs_us(said["epoch"], said.get("frac"))
+        if "date" not in said:
+            none = np.zeros(count, np.int64)
+            return Instants(none, none.astype(np.bool_), none.astype(np.bool_))
         dates: Sequence[str] = said["date"]
         if "year" in said:
             dates = [f"{d} {y}" if y else d for d, y in zip(dates, said["year"], strict=True)]
@@ -120,7 +127,7 @@ class ShapeReader:
         self, said: dict[str, tuple[str, ...]], count: int
     ) -> tuple[list[int | None], list[str] | None]:
         """Levels, and the words that say more than they do (None when no line has one)."""
-        columns: list[Sequence[str]] = [said[role] for role in _LEVEL_ROLES if role in said]
+        columns: list[Sequence[str]] = [said[role] for role in LEVEL_ROLES if role in said]
         if "sd" in said and not any(said.get("pri", ())):
             columns = [[_data_level(text) for text in said["sd"]]]
         named: Sequence[str] = columns[0] if columns else [""] * count

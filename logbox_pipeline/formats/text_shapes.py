@@ -7,10 +7,16 @@ ambiguous, so that each takes time linear in the line.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-from logbox_pipeline.formats.text_levels import BRACKETED, LOWER_WORDS, TITLE_WORDS, WORDS
+from logbox_pipeline.formats.text_levels import (
+    BARE_LOWER_WORDS,
+    BRACKETED,
+    LOWER_WORDS,
+    TITLE_WORDS,
+    WORDS,
+)
 from logbox_pipeline.formats.text_times import ZONES
 
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -24,11 +30,15 @@ _ZONE = (
     rf"(?P<zone>Z\b| ?(?:UTC|GMT)[+-]\d\d?(?::?\d\d)?\b| ?(?:{_NAMES}|IST)\b"
     r"| ?[+-]\d\d:?\d\d(?![\d:])|[+-]\d\d(?![\d:-]))?"
 )
+_FACILITY = r"(?P<facility>[a-z]\w{1,8}) *:(?P<level>[a-z]{3,6}) *: "
 _OPEN = (
     rf"(?:(?:[\[<(] ?(?P<early_level>{BRACKETED})[ ]{{0,5}}[\])>]"
     rf"|(?P<early_word>{WORDS})\b:?)[ \t:|,-]*+)?[\[({{<\"'|*#]?"
 )
 _CLOSE = r"(?:[\])}>\"'])?"
+
+
+LEVEL_ROLES = ("level", "early_level", "early_word", "word", "lower_word", "title_word")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +113,14 @@ _TAILS = {
         r"(?:\[client (?P<client>[^\]\n]+)\] )?(?P<message>[^\n]*)"
     ),
     "ros": r"\] \[(?P<source>[^\]\n]+)\]: (?P<message>[^\n]*)",
+    "ros_process": (
+        r" \[(?P<process>[A-Za-z_][\w.]{0,62}-\d{1,5})\] "
+        rf"(?:\[ ?{_ANY}\] (?:\[\d{{9,10}}\.\d{{1,9}}\])?(?: ?\[(?P<source>[^\]\n]+)\])?: )?"
+        r"(?P<message>[^\n]*)"
+    ),
+    "ros_launch": (rf" \[ ?{_ANY}\] \[(?P<source>[A-Za-z_][\w./-]*)\]: (?P<message>[^\n]*)"),
+    "ros_simulated": r", (?P<simulated_s>\d{1,10}\.\d{1,9})\]: (?P<message>[^\n]*)",
+    "rest": r"(?P<message>[^\n]*)",
     "postgres": (
         r" \[(?P<pid>\d+)(?:-\d+)?\] (?:(?P<user>[^\s@]+)@(?P<database>\S+) )?"
         r"(?P<level>LOG|ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DEBUG\d?|DETAIL|HINT|STATEMENT"
@@ -124,6 +142,10 @@ _TAILS = {
         rf"(?: -)? +{_L} +(?P<source>[A-Za-z_][\w.$/-]*[\w$])(?: -|:) (?P<message>[^\n]*)"
     ),
     "gunicorn": rf"\] \[(?P<pid>\d+)\] \[{_ANY} *\] (?P<message>[^\n]*)",
+    "spdlog": (
+        rf"\] \[(?P<source>[^\]\s]+)\] \[{_ANY}\] "
+        r"(?:\[(?P<file>[\w./-]+):(?P<line>\d+)\] )?(?P<message>[^\n]*)"
+    ),
     "laravel": rf"\] (?P<source>[\w-]+)\.{_L}: (?P<message>[^\n]*)",
     "mysql": (
         r" +(?:(?P<thread>\d+) )?\[(?P<level>Note|System|Warning|Error|ERROR)\] "
@@ -139,6 +161,13 @@ _TAILS = {
         rf"|(?P<lower_word>{LOWER_WORDS})(?=[ \t]*[:|\t])"
         rf"|(?P<title_word>{TITLE_WORDS})(?=[ \t]*[:|\t]|  ))[ \t:|,-]*+(?P<message>[^\n]*)"
     ),
+    "lower_level_source": (
+        rf"{_CLOSE}[ \t]+(?P<lower_word>{BARE_LOWER_WORDS})[ \t]+"
+        r"(?P<source>[A-Za-z_][\w.-]*)\[(?P<pid>\d+)\]:? (?P<message>[^\n]*)"
+    ),
+    "lower_level": (
+        rf"{_CLOSE}[ \t]++(?P<lower_word>{BARE_LOWER_WORDS})(?![^ \t\n])[ \t]*+(?P<message>[^\n]*)"
+    ),
     "syslog": _SYSLOG_TAIL,
     "kernel": r" +(?P<host>[^\s\[\]:=]{1,255}) (?P<source>kernel): ?(?P<message>[^\n]*)",
     "plain": _PLAIN,
@@ -146,8 +175,17 @@ _TAILS = {
 _GENERAL = (
     *("spring", "python", "loguru", "zap", "nginx", "apache", "ros", "postgres"),
     *("log4j_level_thread", "log4j_thread_level", "pid_level_source", "level_source"),
-    *("level_colon_source", "tomcat", "gunicorn", "laravel", "mysql", "level", "plain"),
+    *("level_colon_source", "tomcat", "gunicorn", "spdlog", "laravel", "mysql", "level", "plain"),
 )
+
+_BOUNDARY = Stamp(
+    "boundary",
+    r"(?P<message>-- (?:Boot|Reboot|Logs begin|Journal begins|No entries)\b[^\n]*--"
+    r"|-{9} (?:beginning of|switch to) \w+)",
+    key="message",
+    tails=("boundary",),
+)
+"""What journalctl and logcat write between entries."""
 
 STAMPS = (
     Stamp(
@@ -170,8 +208,8 @@ STAMPS = (
     ),
     Stamp(
         "iso",
-        rf"{_OPEN}(?P<date>\d{{4}}(?P<separator>[-/.])\d\d(?P=separator)\d\d)(?:[T_ ,]|  |, )"
-        rf"{_TIME}{_FRAC}{_ZONE}",
+        rf"{_OPEN}(?:{_WEEKDAY} )?(?P<date>\d{{4}}(?P<separator>[-/.])\d\d(?P=separator)\d\d)"
+        rf"(?:[T_ ,]|  |, ){_TIME}{_FRAC}{_ZONE}",
         tails=(*_GENERAL[:-2], "iso_syslog", "level", "plain"),
     ),
     Stamp(
@@ -223,15 +261,33 @@ STAMPS = (
     ),
     Stamp(
         "epoch",
-        rf"{_OPEN}(?P<epoch>1\d{{9}}(?:\d{{3}}){{0,3}})(?:[.,](?P<frac>\d{{1,9}}))?(?![\w.:/-])",
+        rf"{_OPEN}(?P<epoch>1\d{{9}}(?:\d{{3}}){{0,3}})"
+        r"(?:[.,](?P<frac>\d{1,9}))?(?![\w.:/-])",
         key="epoch",
-        tails=_GENERAL,
+        tails=("ros_process", "ros_launch", "ros_simulated", *_GENERAL),
     ),
     Stamp(
         "boot",
         rf"(?:<(?P<pri>\d{{1,3}})>)?{_OPEN[:0]}\[ *(?P<boot>\d{{1,9}})\.(?P<frac>\d{{3,9}})\]",
         key="boot",
+        tails=("boot_syslog", "boot", "plain"),
+    ),
+    Stamp(
+        "dmesg",
+        rf"{_FACILITY}\[ *(?P<boot>\d{{1,9}})\.(?P<frac>\d{{3,9}})\]",
+        key="boot",
         tails=("boot", "plain"),
+    ),
+    Stamp(
+        "dmesg_date",
+        rf"{_FACILITY}\[{_WEEKDAY} (?P<date>{_MONTH} [ \d]?\d) {_TIME} (?P<year>\d{{4}})\]",
+        tails=("boot", "plain"),
+    ),
+    Stamp(
+        "candump",
+        r" \((?P<epoch>\d{10})\.(?P<frac>\d{6})\)",
+        key="epoch",
+        tails=("plain",),
     ),
     Stamp(
         "alert",
@@ -250,6 +306,19 @@ STAMPS = (
         rf"{_OPEN}(?P<date>){_LOOSE_TIME}(?<=:\d\d:\d\d){_FRAC}{_HALF}(?![\w:/])",
         tails=_GENERAL,
     ),
+    Stamp(
+        "ros_launch",
+        rf"\[ ?(?P<level>{WORDS})\] \[(?P<source>[A-Za-z_][\w./-]*)\]: ",
+        key="level",
+        tails=("rest",),
+    ),
+    Stamp(
+        "python",
+        r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<source>[A-Za-z_][\w.]*):(?!//)",
+        key="level",
+        tails=("rest",),
+    ),
+    _BOUNDARY,
 )
 """The particular before the general: of all that match a line, the first counts."""
 
@@ -276,6 +345,7 @@ SYSLOG_STAMPS = (
         is_yearless=True,
         tails=("kernel", "syslog", "cisco", "no_host", "no_tag"),
     ),
+    _BOUNDARY,
 )
 _TAILS |= {
     "rfc5424": (
@@ -292,6 +362,11 @@ _TAILS |= {
     "no_tag": r" (?P<host>[^\s\[\]:=(]{1,255}) +(?P<message>[^\n]*)",
     "no_host": (r" (?P<source>[A-Za-z_][\w./-]{0,127})(?:\[(?P<pid>\d+)\])?: (?P<message>[^\n]*)"),
     "iso_syslog": _SYSLOG_TAIL,
+    "boundary": "",
+    "boot_syslog": (
+        r" (?P<host>[A-Za-z0-9][\w.-]{0,255}) (?P<source>[A-Za-z_(][\w.()/-]{0,127})"
+        r"\[(?P<pid>\d+)\]: (?P<message>[^\n]*)"
+    ),
     "boot": (
         r" (?:(?P<source>[A-Za-z_][\w .:/-]{0,63}?)(?:\[(?P<pid>\d+)\])?: )?(?P<message>[^\n]*)"
     ),
@@ -300,6 +375,9 @@ _TAILS |= {
 
 _NUCLEUS = re.compile(r"\d(?::\d\d|\d{5}|\.\d)", re.ASCII)
 """What each stamp has somewhere (but for RFC 5424's nil, behind a PRI)."""
+
+_UNTIMED = re.compile(r"\[ ?[A-Z]{4,8}\] \[|[A-Z]{4,8}:[A-Za-z_]|-- [A-Z]|-{9} [bs]", re.ASCII)
+"""How a line without time begins that is an entry all the same."""
 
 _STAMP_ENDS = 600
 
@@ -318,18 +396,38 @@ def shape_of(stamp: Stamp, tail: str) -> Shape:
 
 
 @cache
+def with_lower_words(stamps: tuple[Stamp, ...]) -> tuple[Stamp, ...]:
+    """The same stamps, behind which a bare lower-case word is a level."""
+    return tuple(
+        replace(stamp, tails=(*stamp.tails[:-1], "lower_level_source", "lower_level", "plain"))
+        if {"level", "plain"} <= set(stamp.tails)
+        else stamp
+        for stamp in stamps
+    )
+
+
+@cache
 def stamp_pattern(stamp: Stamp) -> re.Pattern[str]:
     return re.compile(stamp.pattern, re.ASCII)
 
 
-def shape_of_line(line: str, stamps: tuple[Stamp, ...]) -> Shape | None:
-    """The first shape that has this line; an indented one has none."""
-    if line[:1] in " \t" or (line[0] != "<" and not _NUCLEUS.search(line, 0, _STAMP_ENDS)):
-        return None
+def match_of_line(
+    line: str, stamps: tuple[Stamp, ...]
+) -> tuple[Shape | None, re.Match[str] | None]:
+    """The first shape that has this line, and its match; an indented one has none, but for
+    candump's."""
+    if line[:1] in " \t" and line[1:2] != "(":
+        return None, None
+    if line[0] != "<" and not (_NUCLEUS.search(line, 0, _STAMP_ENDS) or _UNTIMED.match(line)):
+        return None, None
     for stamp in stamps:
         if stamp_pattern(stamp).match(line):
             for tail in stamp.tails:
                 shape = shape_of(stamp, tail)
-                if shape.line.fullmatch(line):
-                    return shape
-    return None
+                if match := shape.line.fullmatch(line):
+                    return shape, match
+    return None, None
+
+
+def shape_of_line(line: str, stamps: tuple[Stamp, ...]) -> Shape | None:
+    return match_of_line(line, stamps)[0]

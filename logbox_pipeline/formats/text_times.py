@@ -45,6 +45,9 @@ left out."""
 UNKNOWN_ZONE_MS = 14 * 3_600_000
 """The farthest that a clock on local time stands from UTC (Line Islands)."""
 
+UNKNOWN_YEAR_MS = 366 * 86_400_000
+"""A year that nobody wrote follows from the upload, which may come a year late."""
+
 _DAY_US = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
@@ -245,13 +248,14 @@ class Instants:
 @dataclass
 class Clock:
     """The dates and zones of one shape of stamps in one file. `first_year` with `years`: of the
-    file's first date, for dates without a year. `unzoned`: stamps seen without a known zone."""
+    file's first date, for dates without a year. `unzoned`: stamps seen without a known zone.
+    `assumed_years`: those that dates without one were given."""
 
     order: str = "mdy"
     first_year: int = 1970
     years: Years = field(default_factory=Years)
     unzoned: int = 0
-    yearless: int = 0
+    assumed_years: set[int] = field(default_factory=set)
     _days: dict[str, tuple[int, int]] = field(default_factory=dict)
     _zones: dict[str, int | None] = field(default_factory=dict)
 
@@ -292,12 +296,12 @@ class Clock:
         valid = days != _NO_DAY
         (without,) = np.nonzero(keys)
         if len(without):
-            self.yearless += len(without)
             years = self.first_year + self.years.of(keys[without])
             named = {
                 (year, key): _day_number(year, *_month_day(key))
                 for year, key in set(zip(years.tolist(), keys[without].tolist(), strict=True))
             }
+            self.assumed_years.update(year for year, _ in named)
             found = [
                 named[pair] for pair in zip(years.tolist(), keys[without].tolist(), strict=True)
             ]

@@ -44,7 +44,8 @@ class Wrapper(StrEnum):
 
 @dataclass(frozen=True)
 class Lost:
-    """Bytes [start, end) of the wrapper that gave nothing, or did not prove what they should.
+    """Bytes [start, end) of the wrapper that gave nothing, or did not prove what they should; empty
+    where it ends too early and every byte that is there was of use.
 
     reason: `wrapper_cut`, `wrapper_corrupt`, `wrapper_checksum` (all was read, and something in it
     is wrong) or `wrapper_garbage` (bytes after the end).

@@ -44,6 +44,9 @@ from logbox_pipeline.local.processes import (
 
 REGION = "us-east-1"
 START_TIMEOUT_S = 60
+ORPHANS_S = 5.0
+"""How long what a killed PostgreSQL started may keep our port, until it sees that it is alone."""
+
 # AWS's alphabet of key ids.
 KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -190,7 +193,7 @@ class EmbeddedStack:
                 port = free_port()
                 while port in chosen.values():
                     port = free_port()
-            elif not port_is_free(port):
+            elif not _is_free_soon(port, ORPHANS_S if asked is None else 0):
                 raise port_taken(name, port, self.home, asked=asked is not None)
             chosen[name] = port
         return chosen
@@ -341,3 +344,12 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _is_free_soon(port: int, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not port_is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

@@ -46,7 +46,7 @@ class TextStyle:
 
     format: what Logbox calls it. line: an event as its first line. step: the mean time between
     two. resolution: to which the stamp says the time. has_traces: errors come with a stack trace.
-    is_zoned: the stamp says its zone.
+    is_zoned: the stamp says its zone. has_year: and its year.
     """
 
     format: str
@@ -55,6 +55,7 @@ class TextStyle:
     has_source: bool = True
     has_traces: bool = True
     is_zoned: bool = False
+    has_year: bool = True
     is_stamped: bool = True
     resolution: timedelta = timedelta(milliseconds=1)
     step: timedelta = timedelta(milliseconds=700)
@@ -199,7 +200,7 @@ STYLES = {
     "coloured": TextStyle(
         "text", _coloured, has_source=False, is_zoned=True, attributes=(("zone", "+05:30"),)
     ),
-    "glog": TextStyle("text", _glog, resolution=_MICRO),
+    "glog": TextStyle("text", _glog, has_year=False, resolution=_MICRO),
     "american": TextStyle(
         "text",
         _american,
@@ -224,6 +225,7 @@ STYLES = {
         _rfc3164,
         has_level=False,
         has_traces=False,
+        has_year=False,
         resolution=_SECOND,
         attributes=_HOST,
     ),
@@ -232,12 +234,17 @@ STYLES = {
         _rfc3164,
         has_level=False,
         has_traces=False,
+        has_year=False,
         resolution=_SECOND,
         step=timedelta(days=9),
         attributes=_HOST,
     ),
     "rfc3164_pri": TextStyle(
-        "syslog", _with_pri, resolution=_SECOND, attributes=(*_HOST, ("facility", "local0"))
+        "syslog",
+        _with_pri,
+        has_year=False,
+        resolution=_SECOND,
+        attributes=(*_HOST, ("facility", "local0")),
     ),
     "rfc5424": TextStyle(
         "syslog",

@@ -13,11 +13,14 @@ from logbox_pipeline.adapters.spool import Spooled, SpooledTopic
 from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.core.tables import EVENT_COLUMNS, PARAMETER_COLUMNS
 
+_FRAME_COLUMNS = ("instance", "t_boot_us", "ts")
+
 
 def topic_frame(folder: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
     """All rows of one topic: `instance`, `t_boot_us`, `ts`, then the fields by source name.
 
-    A field whose type changed has a second column with the type in brackets.
+    A field whose type changed has a second column with the type in brackets; one that is called
+    like one of the first three is `ts#2`.
     Raises UsageError when the log has no such topic.
     """
     found = next((one for one in spooled.topics if one.topic == topic), None)
@@ -44,13 +47,21 @@ def parameters_frame(folder: Path, spooled: Spooled) -> pd.DataFrame:
 
 
 def _names(topic: SpooledTopic) -> list[str]:
-    """One per column: its source name, with the type where that is not enough."""
+    """One per column: its source name, with the type where that is not enough, and with `#2` (`#3`
+    ...) where it is the frame's own or another field's."""
+    taken = set(_FRAME_COLUMNS)
     seen: set[str] = set()
     names = []
     for column in topic.columns:
-        name = column.source_name
-        names.append(f"{name} ({column.type})" if name in seen else name)
-        seen.add(name)
+        source = column.source_name
+        name = base = f"{source} ({column.type})" if source in seen else source
+        number = 2
+        while name in taken:
+            name = f"{base}#{number}"
+            number += 1
+        seen.add(source)
+        taken.add(name)
+        names.append(name)
     return names
 
 

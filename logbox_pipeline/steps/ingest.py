@@ -13,6 +13,7 @@ from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import attempt, claim
 from logbox_pipeline.steps.load import load
 from logbox_pipeline.steps.parse import parse
+from logbox_pipeline.steps.parse_pool import make_ready
 from logbox_pipeline.steps.report import StepReport
 from logbox_pipeline.steps.settle import settle
 from logbox_pipeline.steps.site import Site
@@ -28,14 +29,16 @@ def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
     with attempt(site, held):
         with site.transaction() as cursor:
             deliveries = catalog_deliveries.of_batch(cursor, held.batch_id)
+        make_ready()
         started_at, watch = site.now(), report.Stopwatch()
         verified = verify(site, held)
         yield report.verified(verified, deliveries, started_at, watch.lap())
         archived = archive(site, held)
         yield report.archived(archived, watch.lap())
         parsed = parse(site, held)
-        yield report.parsed(parsed, deliveries, watch.lap())
+        parsing_s = watch.lap()
         loaded = load(site, held, parsed)
+        yield report.parsed(parsed, loaded.lake, deliveries, parsing_s)
         settled = settle(site, held)
         yield report.loaded(loaded, settled, watch.lap())
 

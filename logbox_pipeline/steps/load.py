@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from logbox_pipeline.adapters import catalog_logs, spool, telemetry_tables
-from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_batches import Claim, fence, look
 from logbox_pipeline.adapters.catalog_flights import record_flights
 from logbox_pipeline.adapters.catalog_logs import LogResult
 from logbox_pipeline.adapters.catalog_topics import TopicResult, fields_id
@@ -19,6 +20,8 @@ from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.flights import FoundFlight
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
 from logbox_pipeline.core.track import TRACK_COLUMNS
+from logbox_pipeline.steps import lake
+from logbox_pipeline.steps.lake import LakeReport
 from logbox_pipeline.steps.parse import ParsedBatch, ReadLog
 from logbox_pipeline.steps.parse_worker import ParsedLog
 from logbox_pipeline.steps.site import Site
@@ -35,44 +38,55 @@ Batches = Callable[[ReadLog, ParsedLog], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Rows by table, as Postgres counted them."""
+    """Rows by table, as Postgres counted them, and what stands in the lake beside them."""
 
     logs: int
     table_rows: dict[str, int]
+    lake: LakeReport
 
 
 def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
-    """COPY every row and commit it with the states it means.
+    """COPY every row, put the Parquet files meanwhile, and commit all with the states it means.
 
     Raises FenceLost when another attempt has the batch, PermanentError when Postgres and Parquet
     would not agree; nothing is changed then.
     """
-    table_rows: dict[str, int] = {}
-    with site.transaction() as cursor:
-        fence(cursor, held)
+    with ThreadPoolExecutor(1) as beside, site.transaction() as cursor:
+        look(cursor, held)
         _bound(cursor)
-        for name, columns, read in (
-            (EVENTS, tables.EVENT_COLUMNS, _events),
-            (PARAMETERS, tables.PARAMETER_COLUMNS, _parameters),
-            (TRACK, TRACK_COLUMNS, _track),
-        ):
-            table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
-        for table in parsed.tables.values():
-            if table.lake_only_reason is None:
-                table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
-        _require_agreement(parsed, table_rows)
+        writing = beside.submit(lake.write, site, held, parsed)
+        table_rows = _copy(cursor, held, parsed)
+        stored = lake.put(site, held, writing.result())
+        _require_agreement(stored, table_rows)
+        fence(cursor, held)
         now = site.now()
-        gone = take_over(cursor, parsed.growth, parsed.loading, parsed.rewritten, now)
+        gone = take_over(cursor, parsed.growth, parsed.loading, stored.rewritten, now)
         results = [_result(one) for one in parsed.read]
         topics = [topic for one in parsed.read for topic in _topics(one, parsed)]
         catalog_logs.record_results(cursor, held, results, topics, now)
-        catalog_logs.make_live(cursor, held, parsed.lake_keys(held.batch_id), now)
+        catalog_logs.make_live(cursor, held, stored.lake_keys(held.batch_id), now)
         # Last of all: whoever loads flights of the same vehicles waits from here to the commit.
         flights = [flight for one in parsed.read for flight in _flights(one)]
         record_flights(cursor, flights, [one.log_id for one in results], gone)
         site.reach("before_commit")
     site.reach("after_commit")
-    return LoadReport(parsed.parsed, {name: rows for name, rows in table_rows.items() if rows})
+    rows = {name: count for name, count in table_rows.items() if count}
+    return LoadReport(parsed.parsed, rows, stored)
+
+
+def _copy(cursor: Any, held: Claim, parsed: ParsedBatch) -> dict[str, int]:
+    """Rows by table, as Postgres counted them; the batch's row is not locked meanwhile."""
+    table_rows: dict[str, int] = {}
+    for name, columns, read in (
+        (EVENTS, tables.EVENT_COLUMNS, _events),
+        (PARAMETERS, tables.PARAMETER_COLUMNS, _parameters),
+        (TRACK, TRACK_COLUMNS, _track),
+    ):
+        table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
+    for table in parsed.tables.values():
+        if table.lake_only_reason is None:
+            table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
+    return table_rows
 
 
 def _bound(cursor: Any) -> None:
@@ -127,8 +141,8 @@ def _copy_telemetry(cursor: Any, held: Claim, parsed: ParsedBatch, table: Teleme
     return copy_batches(cursor, leaf, schema, rows())
 
 
-def _require_agreement(parsed: ParsedBatch, table_rows: dict[str, int]) -> None:
-    for name, rows in parsed.table_rows.items():
+def _require_agreement(stored: LakeReport, table_rows: dict[str, int]) -> None:
+    for name, rows in stored.table_rows.items():
         if name in table_rows and table_rows[name] != rows:
             raise PermanentError(
                 f"table {name}: {rows} rows in Parquet, {table_rows[name]} in Postgres",

@@ -1,10 +1,9 @@
-"""Parse: find the logs, decide who owns each, turn owned logs into tables, put those into the lake.
+"""Parse: find the logs, decide who owns each, turn owned logs into rows of named tables.
 
-Nothing counts yet when this ends: the Parquet files are `planned` until the load commits.
+The rows stand in scratch when this ends; nothing counts yet.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
@@ -13,19 +12,17 @@ import pyarrow as pa
 
 from logbox_pipeline.adapters import catalog_deliveries, catalog_logs, spool, telemetry_tables
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
-from logbox_pipeline.adapters.catalog_logs import OwnedLog, PlannedFile, RefusedMember
+from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
 from logbox_pipeline.adapters.journal import journal_in
-from logbox_pipeline.adapters.parquet import write_table_file
-from logbox_pipeline.core import keys, tables
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, LogKey, TelemetryTable
+from logbox_pipeline.core import tables
+from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
 from logbox_pipeline.core.track import TRACK_COLUMNS
+from logbox_pipeline.steps.lake_file import WrittenFile, write_file
 from logbox_pipeline.steps.parse_pool import Job, parse_all
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
-from logbox_pipeline.steps.site import TRANSFERS, Site
-from logbox_pipeline.steps.supersede import Growth, Rewritten, find_growth, rewrite_files
+from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.supersede import Growth, find_growth
 from logbox_pipeline.steps.unwrap import FoundLog, unwrap
-
-_WRITERS = 2
 
 
 @dataclass(frozen=True)
@@ -50,20 +47,15 @@ class ReadLog:
 
 @dataclass(frozen=True)
 class ParsedBatch:
-    """What the load needs: logs in log_id order, tables by (format, topic), files to make live."""
+    """What lake and load need: logs in log_id order, tables by (format, topic), and the Parquet
+    files of events, parameters and tracks, which were written while others were parsed."""
 
     read: tuple[ReadLog, ...]
     tables: dict[tuple[str, str], TelemetryTable]
-    files: tuple[PlannedFile, ...]
+    written: tuple[WrittenFile, ...]
     duplicates: int
     refused: tuple[RefusedMember, ...]
     growth: Growth
-    rewritten: tuple[Rewritten, ...]
-
-    def lake_keys(self, batch_id: UUID) -> list[str]:
-        """Files to make live: the batch's own, and those that replace others'."""
-        again = [one.planned(batch_id) for one in self.rewritten]
-        return [one.lake_key for one in (*self.files, *again) if one is not None]
 
     @property
     def loading(self) -> set[UUID]:
@@ -95,14 +87,6 @@ class ParsedBatch:
             if isinstance(one.result, UnparsedLog)
         )
 
-    @property
-    def table_rows(self) -> dict[str, int]:
-        return {one.table_name: one.rows for one in self.files}
-
-    @property
-    def lake_bytes(self) -> int:
-        return sum(one.size_bytes for one in self.files)
-
 
 def parse(site: Site, held: Claim) -> ParsedBatch:
     """Own, parse, name and put the logs of a batch whose bytes are archived."""
@@ -112,23 +96,21 @@ def parse(site: Site, held: Claim) -> ParsedBatch:
     growth = find_growth(site, folder, {one.log.log_id: one.path for one in owned})
     read: list[ReadLog] = []
     reading = _read(site, folder, owned, growth, read)
-    written = [_write(folder, EVENTS, tables.EVENT_COLUMNS, _events(reading))]
-    written.append(_write(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)))
-    written.append(_write(folder, TRACK, TRACK_COLUMNS, _tracks(read)))
+    written = [
+        write_file(folder, EVENTS, tables.EVENT_COLUMNS, _events(reading)),
+        write_file(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)),
+        write_file(folder, TRACK, TRACK_COLUMNS, _tracks(read)),
+    ]
     site.reach("after_parse")
     named = _name_tables(site, held, read)
     site.reach("after_tables")
-    with ThreadPoolExecutor(_WRITERS) as threads:
-        written += threads.map(
-            lambda table: _write(
-                folder, table.table_name, tables.telemetry_schema(table), _telemetry(read, table)
-            ),
-            sorted(named.values(), key=lambda table: table.table_name),
-        )
-    rewritten = rewrite_files(site, folder / "rewritten", growth.superseded(_parsed(read)))
-    files = _put(site, held, [one for one in written if one is not None], rewritten)
     return ParsedBatch(
-        tuple(read), named, tuple(files), duplicates, refused, growth, tuple(rewritten)
+        tuple(read),
+        named,
+        tuple(one for one in written if one is not None),
+        duplicates,
+        refused,
+        growth,
     )
 
 
@@ -196,37 +178,25 @@ def _parsed(read: Iterable[ReadLog]) -> set[UUID]:
     return {one.log.log_id for one in read if isinstance(one.result, ParsedLog)}
 
 
-Rows = Iterator[tuple[OwnedLog, pa.RecordBatch]]
-
-
-def _events(read: Iterable[ReadLog]) -> Rows:
+def _events(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one in read:
         if isinstance(one.result, ParsedLog):
             for batch in spool.event_batches(one.folder, one.result.spooled):
                 yield one.log, batch
 
 
-def _parameters(read: Iterable[ReadLog]) -> Rows:
+def _parameters(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one in read:
         if isinstance(one.result, ParsedLog):
             for batch in spool.parameter_batches(one.folder, one.result.spooled):
                 yield one.log, batch
 
 
-def _tracks(read: Iterable[ReadLog]) -> Rows:
+def _tracks(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one in read:
         if isinstance(one.result, ParsedLog) and one.result.track is not None:
             for batch in one.result.track.track.to_batches():
                 yield one.log, batch
-
-
-def _telemetry(read: Iterable[ReadLog], table: TelemetryTable) -> Rows:
-    for one in read:
-        if isinstance(one.result, ParsedLog) and one.result.format == table.format:
-            for topic in one.result.spooled.topics:
-                if topic.topic == table.topic:
-                    for batch in spool.telemetry_batches(one.folder, topic, table):
-                        yield one.log, batch
 
 
 def _name_tables(
@@ -257,68 +227,3 @@ def _name_tables(
             }
         )
     return ensured.tables
-
-
-@dataclass(frozen=True)
-class _Written:
-    path: Path
-    table_name: str
-    rows: int
-    size_bytes: int
-    sha256: str
-
-
-def _write(folder: Path, table_name: str, columns: pa.Schema, rows: Rows) -> _Written | None:
-    schema = tables.lake_schema(columns)
-    file = write_table_file(
-        folder / f"{table_name}.parquet",
-        schema,
-        (
-            tables.lake_rows(batch, LogKey(log.log_id, log.client, log.vehicle), schema)
-            for log, batch in rows
-        ),
-    )
-    if file.rows == 0:
-        return None
-    return _Written(file.path, table_name, file.rows, file.size_bytes, file.sha256)
-
-
-def _put(
-    site: Site, held: Claim, written: list[_Written], rewritten: list[Rewritten]
-) -> list[PlannedFile]:
-    """Write down what will be put, remove what dead attempts left, put. Returns the batch's own
-    files; those that replace others' are in `rewritten`."""
-    own = [
-        PlannedFile(
-            keys.lake_key(one.table_name, held.received_on, held.batch_id, one.sha256),
-            one.table_name,
-            held.received_on,
-            one.rows,
-            one.size_bytes,
-            one.sha256,
-            (held.batch_id,),
-        )
-        for one in written
-    ]
-    again = [one.planned(held.batch_id) for one in rewritten]
-    planned = [*own, *(one for one in again if one is not None)]
-    paths = [
-        *(one.path for one in written),
-        *(one.file.path for one in rewritten if one.file is not None),
-    ]
-    with site.transaction() as cursor:
-        fence(cursor, held)
-        abandoned = catalog_logs.plan_lake_files(cursor, held, planned, site.now())
-    site.reach("after_planned")
-    with site.transaction() as cursor:
-        # A newer attempt may have planned one of them again since.
-        for lake_key in catalog_logs.lock_abandoned(cursor, abandoned):
-            site.lake.delete(lake_key)
-
-    def put(plan: PlannedFile, path: Path) -> None:
-        site.lake.put_file(plan.lake_key, path, plan.sha256)
-
-    with ThreadPoolExecutor(TRANSFERS) as threads:
-        list(threads.map(put, planned, paths))
-    site.reach("after_parquet_put")
-    return own

@@ -1,4 +1,4 @@
-"""Unwrap and parse many files in pools of spawned workers; one that kills its worker costs only
+"""Unwrap and parse many files in pools of worker processes; one that kills its worker costs only
 itself."""
 
 import sys
@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.popen_spawn_posix import Popen
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Lock
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.formats.wrappers import Lost
 from logbox_pipeline.settings import Settings
+from logbox_pipeline.steps import parse_worker, unwrap_worker
 from logbox_pipeline.steps.budget import Budget, prepare_worker
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog, parse_log
 from logbox_pipeline.steps.unwrap_worker import (
@@ -155,8 +159,27 @@ def _budget(settings: Settings, size_bytes: int) -> Budget:
     )
 
 
+def make_ready() -> None:
+    """Start the server that workers are forked from, while there is other work to do.
+
+    It imports what parsers need once, which costs half a second; a fork of it costs milliseconds,
+    and has none of the threads, connections and modules of whoever asks.
+    Raises TransientError when it cannot be started: full disk, no processes left.
+    """
+    _WORKERS.set_forkserver_preload([parse_worker.__name__, unwrap_worker.__name__])
+    try:
+        ensure_running()
+    except OSError as error:
+        # Its socket stands in the folder for temporary files, whose name the kernel limits.
+        raise TransientError(
+            f"cannot start the parsers' server in {gettempdir()}: {error}",
+            hint="free space there, or set TMPDIR to a folder with a name of at most 70 bytes",
+        ) from error
+
+
 def _pool(workers: int) -> ProcessPool:
-    return ProcessPool(workers, initializer=prepare_worker, context=_BareSpawn())
+    make_ready()
+    return ProcessPool(workers, initializer=prepare_worker, context=_WORKERS)
 
 
 class _BarePopen(Popen):
@@ -176,11 +199,14 @@ class _BarePopen(Popen):
                     setattr(main, name, value)
 
 
-class _BareProcess(SpawnProcess):
+class _BareProcess(ForkServerProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Popen:  # noqa: N802 - multiprocessing's own name
         return _BarePopen(process_obj)
 
 
-class _BareSpawn(SpawnContext):
+class _BareForkServer(ForkServerContext):
     Process = _BareProcess
+
+
+_WORKERS = _BareForkServer()

@@ -3,12 +3,12 @@
 Imported by a bare interpreter: keep Dagster and boto3 out, each would cost every worker seconds.
 """
 
-import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from logbox_pipeline.adapters.mapped import kept_small, map_file
 from logbox_pipeline.adapters.spool import Spool, Spooled
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.core.flights import LogTrack
@@ -82,16 +82,16 @@ def _parse(
     size = path.stat().st_size
     if size == 0:
         return UnparsedLog("empty", "the log has no bytes")
-    with path.open("rb") as file:
-        # Never closed by hand: a parser's arrays may still look at it; the last of them closes it.
-        source = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    # Never closed by hand: a parser's arrays may still look at it; the last of them closes it.
+    mapped = map_file(path)
+    source = memoryview(mapped)
     limits = Limits(received_at=received_at)
     recognized = recognize(source, limits)
     if recognized is None:
         start = bytes(source[:16]).hex(" ")
         return UnparsedLog("unknown_format", f"no parser knows these bytes: {start} ...")
     known = recognized.format
-    with Spool(folder) as spool:
+    with Spool(folder) as spool, kept_small(mapped):
         for item in known.parse(source, limits):
             spool.write(item)
         for one in lost:

@@ -10,6 +10,7 @@ from uuid import UUID
 from logbox_pipeline.adapters.catalog_deliveries import Delivery, Gone, Refused
 from logbox_pipeline.adapters.catalog_logs import RefusedMember
 from logbox_pipeline.steps.archive import ArchiveReport
+from logbox_pipeline.steps.lake import LakeReport
 from logbox_pipeline.steps.load import LoadReport
 from logbox_pipeline.steps.parse import ParsedBatch, Unparsed
 from logbox_pipeline.steps.settle import SettleReport
@@ -88,21 +89,23 @@ def archived(done: ArchiveReport, seconds: float) -> StepReport:
     )
 
 
-def parsed(done: ParsedBatch, deliveries: Sequence[Delivery], seconds: float) -> StepReport:
+def parsed(
+    done: ParsedBatch, lake: LakeReport, deliveries: Sequence[Delivery], seconds: float
+) -> StepReport:
     return StepReport(
         "parsed_logs",
         seconds,
         {
-            "rows": sum(done.table_rows.values()),
+            "rows": sum(lake.table_rows.values()),
             "parsed_logs": done.parsed,
             "unparsed_logs": len(done.unparsed),
             "refused_members": len(done.refused),
             "duplicate_files": done.duplicates,
             "damaged_logs": done.damaged,
-            "lake_bytes": done.lake_bytes,
+            "lake_bytes": lake.size_bytes,
         },
         _refused([*done.unparsed, *done.refused], deliveries),
-        done.table_rows,
+        lake.table_rows,
     )
 
 

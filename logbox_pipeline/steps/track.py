@@ -4,12 +4,14 @@ Reads back only the fields that a track is made of, batch by batch, so that memo
 with the log. Imported by a bare interpreter: keep Dagster and boto3 out.
 """
 
+import mmap
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from logbox_pipeline.adapters.mapped import kept_small
 from logbox_pipeline.adapters.spool import Spooled, SpooledTopic, field_batches, map_rows
 from logbox_pipeline.core.flights import LogTrack
 from logbox_pipeline.formats import dataflash_track, dji_app_track, mavlink_track, ulog_track
@@ -34,12 +36,14 @@ def track_of(folder: Path, format: str, spooled: Spooled, about: About | None) -
     topics = {one.topic: one for one in spooled.topics}
     if known is None or not any(mapped.topic in topics for mapped in known.mapping):
         return None
-    return track(known, _SpooledTopics(map_rows(folder), topics), about)
+    mapped = map_rows(folder)
+    with kept_small(mapped):
+        return track(known, _SpooledTopics(mapped, topics), about)
 
 
 @dataclass(frozen=True)
 class _SpooledTopics:
-    mapped: pa.Buffer
+    mapped: mmap.mmap
     topics: dict[str, SpooledTopic]
 
     def instances(self, topic: str) -> tuple[int, ...]:

@@ -5,13 +5,14 @@ What is wrong with an object is an answer here. Imported by a bare interpreter: 
 """
 
 import hashlib
-import mmap
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from logbox_pipeline.adapters.mapped import kept_small, map_file
 from logbox_pipeline.core.errors import LogboxError, TransientError
 from logbox_pipeline.formats.wrappers import (
     Lost,
@@ -157,12 +158,12 @@ class _Unwrapping:
         self._refused: list[RefusedInner] = []
 
     def of(self, path: Path, sha256: str) -> Unwrapped:
-        source = _map(path)
-        wrapper = wrapper_of(source)
-        if wrapper is None:
-            self._logs.append(InnerLog("", path, sha256, self._object_bytes))
-        else:
-            self._open(source, wrapper, "", (), depth=1)
+        with _mapped(path) as source:
+            wrapper = wrapper_of(source)
+            if wrapper is None:
+                self._logs.append(InnerLog("", path, sha256, self._object_bytes))
+            else:
+                self._open(source, wrapper, "", (), depth=1)
         return Unwrapped(wrapper, tuple(self._logs), tuple(self._refused))
 
     def _open(
@@ -198,22 +199,26 @@ class _Unwrapping:
             self._refuse(member, written)
             return
         lost = (*lost, *written.lost)
-        source = _map(written.path)
-        wrapper = wrapper_of(source)
-        if wrapper is None and len(self._logs) >= self._limits.members:
-            self._refuse(member, Refusal("too_many", f"more than {len(self._logs)} logs in one"))
-        elif wrapper is None:
-            self._logs.append(
-                InnerLog(member, written.path, written.sha256, written.size_bytes, lost)
-            )
-            return
-        elif depth == MAX_DEPTH:
-            self._refuse(
-                member,
-                Refusal("too_deep", f"{wrapper} inside {MAX_DEPTH} other wrappers is not opened"),
-            )
-        else:
-            self._open(source, wrapper, member, lost, depth=depth + 1)
+        with _mapped(written.path) as source:
+            wrapper = wrapper_of(source)
+            if wrapper is None and len(self._logs) >= self._limits.members:
+                self._refuse(
+                    member, Refusal("too_many", f"more than {len(self._logs)} logs in one")
+                )
+            elif wrapper is None:
+                self._logs.append(
+                    InnerLog(member, written.path, written.sha256, written.size_bytes, lost)
+                )
+                return
+            elif depth == MAX_DEPTH:
+                self._refuse(
+                    member,
+                    Refusal(
+                        "too_deep", f"{wrapper} inside {MAX_DEPTH} other wrappers is not opened"
+                    ),
+                )
+            else:
+                self._open(source, wrapper, member, lost, depth=depth + 1)
         written.path.unlink()
         self._held_bytes -= written.size_bytes
 
@@ -279,8 +284,11 @@ class _Unwrapping:
         return None
 
 
-def _map(path: Path) -> memoryview:
+@contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
     if path.stat().st_size == 0:
-        return memoryview(b"")
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        yield memoryview(b"")
+        return
+    mapped = map_file(path)
+    with kept_small(mapped):
+        yield memoryview(mapped)

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,7 +25,10 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOGBOX_HOME", str(tmp_path / "home"))
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(
+        "logbox_pipeline.steps.inspect.TemporaryDirectory",
+        partial(TemporaryDirectory, dir=tmp_path / "scratch"),
+    )
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -122,6 +127,18 @@ def test_rows_of_a_topic_and_events_are_shown(tmp_path: Path) -> None:
     exit_code, output = run(path, "--topic", "events")
     assert exit_code == 0
     assert "message" in output
+
+
+def test_fields_called_like_our_own_columns_are_shown_beside_them(tmp_path: Path) -> None:
+    table = b"instance,t_boot_us,ts,ts#2,lat\n1,1000,1675851121,5,48.1\n1,2000,1675851122,6,48.2\n"
+    path = written(tmp_path / "own.csv", table)
+    _, output = run(path, "--json")
+    (topic,) = described(output)[0]["topics"]
+    exit_code, output = run(path, "--topic", topic, "--json")
+    assert exit_code == 0
+    first = json.loads(output)[0]
+    assert (first["ts#2"], first["ts#2#2"], first["lat"]) == (1675851121, 5, 48.1)
+    assert (first["instance"], first["instance#2"], first["t_boot_us"]) == (0, 1, 1000)
 
 
 def test_an_unknown_topic_or_file_is_wrong_use(tmp_path: Path) -> None:

@@ -183,6 +183,14 @@ def test_names_once_given_are_kept() -> None:
     assert [column.source_name for column in new] == ["z"]
 
 
+def test_fields_called_like_our_own_columns_get_other_names() -> None:
+    own = (*tables.FIXED_COLUMNS, *tables.VIEW_COLUMNS)
+    names = named(WantedTopic("csv", "t", columns(*own, "ctid", "TS", "lat")))
+    assert not {*own, "ctid"} & set(names)
+    assert len(set(names)) == len(own) + 3
+    assert names[-1] == "lat"
+
+
 def test_a_topic_without_fields_keeps_its_name() -> None:
     table, new = tables.assign_names(WantedTopic("ulog", "t", ()), (), ())
     assert table.columns == ()

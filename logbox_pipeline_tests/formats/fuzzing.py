@@ -1,6 +1,8 @@
 """Damage to feed parsers with, and what they must keep whatever they are fed. No tests here."""
 
+import hashlib
 import itertools
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +21,18 @@ from logbox_pipeline.formats.stream import (
     Rows,
     Unreadable,
 )
+from logbox_pipeline.steps.unwrap_worker import UnwrapLimits, unwrap_object
 from logbox_pipeline_tests.formats.parsing import RECEIVED_AT
 
 SAMPLES = Path(__file__).parents[2] / ".." / "shared" / "samples"
 LARGEST_SAMPLE = 64 * 1024
 LIMITS = Limits(received_at=RECEIVED_AT, batch_rows=1_000)
+WRAPPER_LIMITS = UnwrapLimits(log_bytes=2**30, total_bytes=2**30, ratio=200, members=100)
 PATIENCE_S = 5.0
 """A case is some ten KB, which takes milliseconds: this is a hang, also on a busy machine."""
+
+MOST_OUT_OF_ONE = 200
+"""Bytes of rows out of one byte of a log: an empty line of a table is a row of its columns."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def hold_to_contract(known: Format, data: bytes) -> None:
     started = time.process_time()
     is_over = False
     damages: list[Damage] = []
+    held_bytes = 0
     for item in known.parse(memoryview(data), LIMITS):
         assert not is_over, "something came after the end"
         match item:
@@ -120,9 +128,11 @@ def hold_to_contract(known: Format, data: bytes) -> None:
                 item.batch.validate(full=True)
                 assert len(item.columns) == item.batch.num_columns - 2
                 assert item.batch.num_rows > 0
+                held_bytes += item.batch.nbytes
             case Events():
                 item.batch.validate(full=True)
                 assert item.batch.schema == EVENT_SCHEMA
+                held_bytes += item.batch.nbytes
             case Parameters():
                 item.batch.validate(full=True)
                 assert item.batch.schema == PARAMETER_SCHEMA
@@ -135,6 +145,23 @@ def hold_to_contract(known: Format, data: bytes) -> None:
                 is_over = True
         assert time.process_time() - started < PATIENCE_S, "hangs"
     assert is_over, "neither About nor Unreadable"
+    assert held_bytes <= MOST_OUT_OF_ONE * len(data) + 65_536, "rows out of nothing"
     ordered = sorted(damages, key=lambda damage: damage.start)
     for before, behind in itertools.pairwise(ordered):
         assert before.end <= behind.start, "the same bytes were lost twice"
+
+
+def hold_wrapper_to_contract(data: bytes, folder: Path) -> None:
+    """Unwrap to the end: every log is as long as it says, its digest is its bytes', and what was
+    lost is a range of the wrapper."""
+    path, scratch = folder / "wrapped", folder / "logs"
+    path.write_bytes(data)
+    shutil.rmtree(scratch, ignore_errors=True)
+    found = unwrap_object(path, hashlib.sha256(data).hexdigest(), scratch, WRAPPER_LIMITS)
+    assert found.logs or found.refused
+    for log in found.logs:
+        content = log.path.read_bytes()
+        assert len(content) == log.size_bytes
+        assert hashlib.sha256(content).hexdigest() == log.sha256
+        for lost in log.lost:
+            assert 0 <= lost.start <= lost.end <= len(data)

@@ -140,6 +140,48 @@ def test_a_comment_above_the_rows_names_the_columns() -> None:
     ]
 
 
+ZEEK = (
+    "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n"
+    "#open\t2026-11-24-09-00-00\n#fields\tts\tuid\tduration\ttunnel\n"
+    "#types\ttime\tstring\tinterval\tset[string]\n"
+    "1795510800.123000\tCg9\t2.125\t(empty)\n1795510801.5\t-\t-\ta,b\n"
+)
+
+
+@pytest.mark.parametrize("end", ["#close\t2026-11-24-10-00-00\n", ""])
+def test_zeek_names_its_columns_and_its_missing_values(end: str) -> None:
+    parsed = csv(ZEEK + end)
+    (table,) = parsed.rows.values()
+    assert table.column_names[2:] == ["ts#2", "uid", "duration", "tunnel"]
+    assert table["ts"][0].as_py() == utc(2026, 11, 24, 9, 0, 0, 123000)
+    assert table["uid"].to_pylist() == ["Cg9", None]
+    assert table["duration"].to_pylist() == [2.125, None]
+    assert table["tunnel"].to_pylist() == [None, "a,b"]
+    assert (parsed.events, parsed.damages) == ([], [])
+    assert parsed.about.info["path"] == "conn"
+
+
+def test_zeek_logs_joined_to_one_file_are_one_table() -> None:
+    parsed = csv(ZEEK + "#close\t2026-11-24-10-00-00\n" + ZEEK)
+    assert (parsed.rows_total, parsed.events, parsed.damages) == (4, [], [])
+
+
+def test_w3c_names_its_columns_and_writes_utc() -> None:
+    parsed = csv(
+        "#Software: Microsoft HTTP Server API 2.0\n#Version: 1.0\n#Date: 2026-11-24 09:00:00\n"
+        "#Fields: date time c-ip cs-uri-query sc-status cs(User-Agent)\n"
+        "2026-11-24 09:00:00 10.0.0.1 - 200 Mozilla/4.0+(x;y)\n#Remark: noon\n"
+        "2026-11-24 09:00:01 10.0.0.1 a=1 404 Mozilla/4.0+(x;y)\n"
+    )
+    (table,) = parsed.rows.values()
+    assert table.column_names[4:] == ["c-ip", "cs-uri-query", "sc-status", "cs(User-Agent)"]
+    assert table["cs-uri-query"].to_pylist() == [None, "a=1"]
+    assert table["sc-status"].to_pylist() == [200, 404]
+    assert parsed.about.recorded_from == utc(2026, 11, 24, 9)
+    assert parsed.about.time_error_ms == 1_000
+    assert [event["message"] for event in parsed.events] == ["#Remark: noon"]
+
+
 def test_rtklib_has_one_name_over_date_and_time() -> None:
     table = table_of(
         "% program   : RTKPOST ver.2.4.2\n% obs start : 2020/01/01 10:00:00.0 GPST\n%\n"
@@ -252,6 +294,29 @@ def test_decimal_commas_are_numbers_between_semicolons_and_tabs() -> None:
         assert table["c"].to_pylist() == [3.25, 4.0]
 
 
+def test_a_decimal_comma_may_be_that_of_one_column_only() -> None:
+    table = table_of(
+        "lat;alt;name\n48.123;431,25;a 1,5\n48.124;431,75;b\n48.125;432;c\n48.126;432,5;d\n"
+    )
+    assert table["lat"].to_pylist() == [48.123, 48.124, 48.125, 48.126]
+    assert table["alt"].to_pylist() == [431.25, 431.75, 432.0, 432.5]
+    assert table["name"].to_pylist() == ["a 1,5", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("1, IDLE,2\n2, ARMED,3\n3, ,4\n", ["IDLE", "ARMED", None]),
+        ("1,IDLE ,2\n2,ARMED ,3\n", ["IDLE", "ARMED"]),
+        ("1,IDLE ,2\n2,ARMED,3\n", ["IDLE", "ARMED"]),
+        ("1,IDLE  ,2\n2,ARMED,3\n", ["IDLE  ", "ARMED"]),
+        ("1, IDLE,2\n2,ARMED,3\n", [" IDLE", "ARMED"]),
+    ],
+)
+def test_blanks_that_pad_a_column_are_no_text(rows: str, expected: list[str | None]) -> None:
+    assert table_of("n,state,m\n" + rows)["state"].to_pylist() == expected
+
+
 # Quotes
 
 
@@ -319,6 +384,18 @@ def test_times_no_log_can_have_are_null() -> None:
     assert [ts and ts.year for ts in table_of(data)["ts"].to_pylist()] == [None, 2026, None]
 
 
+def test_rostopic_writes_nanoseconds_of_any_clock() -> None:
+    header = "%time,field.header.seq,field.header.stamp,field.pose.x\n"
+    for start, steps in ((175_447_000_000, 20_000_000), (1_600_000_000, 1_000)):
+        times = [start + number * steps for number in range(20)]
+        parsed = csv(header + "".join(f"{ns},{ns % 7},{ns},0.5\n" for ns in times))
+        (table,) = parsed.rows.values()
+        assert table["t_boot_us"].to_pylist() == [ns // 1_000 for ns in times]
+        assert table["ts"].null_count == 20
+    parsed = csv(header + "1609060363469351911,1,0,0.5\n1609060363519351911,2,0,0.5\n")
+    assert parsed.about.recorded_from == utc(2020, 12, 27, 9, 12, 43, 469351)
+
+
 @pytest.mark.parametrize(
     ("name", "values", "expected_us"),
     [
@@ -331,6 +408,7 @@ def test_times_no_log_can_have_are_null() -> None:
         ("timestamp", ("1700000000", "1700004000", "1700008000"), 1_700_000_000),
         ("time", ("5000000", "5001000", "5002000"), 5_000_000),
         ("time (us)", ("500", "1000", "1500"), 500),
+        ("timestamp_sample", ("13550000", "13560000", "13570000"), 13_550_000),
     ],
 )
 def test_a_clock_since_boot_is_found(name: str, values: tuple[str, ...], expected_us: int) -> None:
@@ -339,7 +417,9 @@ def test_a_clock_since_boot_is_found(name: str, values: tuple[str, ...], expecte
     assert table["ts"].null_count == 3
 
 
-@pytest.mark.parametrize("name", ["Flight Time Remaining (sec)", "x", "Last Updated (ms)"])
+@pytest.mark.parametrize(
+    "name", ["Flight Time Remaining (sec)", "x", "Last Updated (ms)", *"aeilmps", "count", "id"]
+)
 def test_other_numbers_are_no_clock(name: str) -> None:
     assert table_of(f"{name},y\n1,1\n2,2\n3,3\n")["t_boot_us"].null_count == 3
 

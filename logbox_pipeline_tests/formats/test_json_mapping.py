@@ -94,6 +94,14 @@ def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
             {"timestamp": "2026-11-24T09:00:00Z", "level": "verbose", "message": "w",
              "service": {"name": "pilot"}},
             7, "pilot", "w", {"level": "verbose"}, id="winston"),
+        pytest.param(
+            {"reqId": "x", "level": 2, "time": "2026-11-24T09:00:00+00:00", "app": "files",
+             "message": "next", "data": {"app": "files"}},
+            4, "files", "next", {"reqId": "x", "level": 2, "data": {"app": "files"}},
+            id="Nextcloud"),
+        pytest.param(
+            {"reqId": "x", "level": 30, "time": 1795510800000, "msg": "fast"},
+            6, None, "fast", {"reqId": "x", "level": 30}, id="Fastify"),
     ],
 )  # fmt: skip
 def test_a_logger_is_understood(
@@ -258,3 +266,14 @@ def test_a_block_means_what_its_records_mean(
         assert (found["source"], found["message"]) == expected[3:5]
         left = json.loads(found["attributes"] or "{}", parse_float=str)
         assert left == json.loads(expected.attributes or b"{}", parse_float=str)
+
+
+def test_nextclouds_levels_count_up_to_fatal() -> None:
+    told = [
+        event["level"]
+        for number in range(5)
+        for event in rows({"reqId": "x", "app": "files", "level": number, "message": "m"})
+    ]
+    assert told == [7, 6, 4, 3, 2]
+    (other,) = rows({"app": "files", "level": 4, "message": "m"})
+    assert other["level"] == 4

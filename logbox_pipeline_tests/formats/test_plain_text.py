@@ -77,7 +77,39 @@ NINE_MS = utc(2026, 11, 24, 9, 0, 0, 123000)
         ("2026-02-30 09:00:00 hi", None, None, None, "hi", {"time": "2026-02-30 09:00:00"}),
         ("2027-11-24 09:00:00 hi", None, None, None, "hi", {"time": "2027-11-24 09:00:00"}),
         ("1970-01-01 00:00:05 hi", None, None, None, "hi", {"time": "1970-01-01 00:00:05"}),
-        ("INFO:root:hi", None, 6, None, "INFO:root:hi", {}),
+        ("2026-11-24 09:00:00 fatal hi", NINE, 2, None, "hi", {"level": "fatal"}),
+        ("2026-11-24T09:00:00.123Z warning vpxd[7] [x@1 sub=y] hi", NINE_MS, 4, "vpxd",
+         "[x@1 sub=y] hi", {"pid": 7}),
+        ("2026-11-24 09:00:00 notice the gap", NINE, None, None, "notice the gap", {}),
+        ("[2026-11-24 09:00:00.123] [nav] [error] hi", NINE_MS, 3, "nav", "hi", {}),
+        ("[2026-11-24 09:00:00.123] [nav] [info] [a/b.cc:12] hi", NINE_MS, 6, "nav", "hi",
+         {"file": "a/b.cc", "line": 12}),
+        ("1795510800.123 [nav-1] [ERROR] [1795510800.120000000] [nav.gps]: hi", NINE_MS, 3,
+         "nav.gps", "hi", {"process": "nav-1"}),
+        ("1795510800.123 [nav-1] hi", NINE_MS, None, "nav-1", "hi", {}),
+        ("1795510800.123 [INFO] [launch]: hi", NINE_MS, 6, "launch", "hi", {}),
+        ("[INFO] [launch]: hi", None, 6, "launch", "hi", {}),
+        ("[ERROR] [1795510800.123, 12.500]: hi", NINE_MS, 3, None, "hi", {"simulated_s": "12.500"}),
+        ("[nav-1] [ERROR] [1795510800.123] [nav.gps]: hi", NINE_MS, 3, "nav.gps", "hi",
+         {"process": "nav-1"}),
+        ("nav-1  | 2026-11-24 09:00:00 INFO hi", NINE, 6, "nav-1", "hi", {}),
+        ("nav-1  | 2026-11-24 09:00:00 | INFO     | a.b:func:12 - hi", NINE, 6, "a.b", "hi",
+         {"function": "func", "line": 12, "container": "nav-1"}),
+        ('nav-1  | {"level":"warn","ts":1795510800,"msg":"hi","n":1}', NINE, 4, "nav-1", "hi",
+         {"n": 1}),
+        ('nav  | {"time":"2026-11-24T09:00:00Z","logger":"gps","msg":"hi"}', NINE, None, "gps",
+         "hi", {"container": "nav"}),
+        ("INFO:root:hi", None, 6, "root", "hi", {}),
+        ("ERROR:a.b:c: hi", None, 3, "a.b", "c: hi", {}),
+        ("INFO:https://hi", None, 6, None, "INFO:https://hi", {}),
+        ("kern  :err   : [Tue Nov 24 09:00:00 2026] usb 1-1: hi", NINE, 3, "usb 1-1", "hi",
+         {"facility": "kern"}),
+        (" (1795510800.123000)  can0  123   [2]  DE AD", NINE_MS, None, None,
+         "can0  123   [2]  DE AD", {}),
+        ("Tue 2026-11-24 10:00:00 CET drone-7 systemd[1]: hi", NINE, None, "systemd", "hi",
+         {"host": "drone-7", "pid": 1, "zone": "CET"}),
+        ("[   12.345678] drone-7 systemd[1]: hi", None, None, "systemd", "hi",
+         {"host": "drone-7", "pid": 1}),
     ],
 )  # fmt: skip
 def test_each_shape_is_read(
@@ -93,11 +125,101 @@ def test_each_shape_is_read(
     assert (event["message"], event["attributes"]) == (message, attributes)
 
 
+def test_bare_lower_case_levels_count_where_most_lines_have_one() -> None:
+    stamp = "2026-11-24 09:00:00 "
+    levels = ["info up", "warning: low", "[error] lost", "notice ok", "none of it"]
+    parsed = text("".join(f"{stamp}{rest}\n" for rest in levels))
+    found = [(event["level"], event["message"]) for event in parsed.events]
+    assert found == [(6, "up"), (4, "low"), (3, "lost"), (5, "ok"), (None, "none of it")]
+    prose = ["error on the line", "up", "landed", "warning lights are on", "a", "b"]
+    parsed = text("".join(f"{stamp}{rest}\n" for rest in prose))
+    assert [(event["level"], event["message"]) for event in parsed.events] == [
+        (None, rest) for rest in prose
+    ]
+
+
+def test_a_word_behind_a_level_is_no_level() -> None:
+    parsed = text("2026-11-24 09:00:00 INFO error count 0\n" * 3)
+    assert {(event["level"], event["message"]) for event in parsed.events} == {(6, "error count 0")}
+
+
+def test_programs_that_share_a_log_keep_their_lines_apart() -> None:
+    parsed = text(
+        "nav-1   | 2026-11-24 09:00:00 ERROR boom\n"
+        "link-1  | listening\n"
+        "link-1  | 2026-11-24 09:00:00 ERROR no link\n"
+        "link-1  |   File x\n"
+        "nav-1   | ValueError: 1\n"
+        "nav-1 exited with code 1\n"
+    )
+    assert [(event["source"], event["message"]) for event in parsed.events] == [
+        ("nav-1", "boom"),
+        ("link-1", "listening"),
+        ("link-1", "no link\n  File x"),
+        ("nav-1", "ValueError: 1"),
+        (None, "nav-1 exited with code 1"),
+    ]
+
+
+def test_prefixes_are_found_under_colours_and_across_blocks() -> None:
+    line = "\x1b[36mnav-1   |\x1b[0m 2026-11-24 09:00:00 INFO up\n"
+    other = "\x1b[33mlink-1  |\x1b[0m up\n"
+    parsed = text((line + other) * 20_000)
+    found = {(event["ts"], event["level"], event["source"]) for event in parsed.events}
+    assert found == {(NINE, 6, "nav-1"), (None, None, "link-1")}
+    assert len(parsed.events) == 40_000
+
+
+def test_a_table_with_bars_has_no_prefixes() -> None:
+    for row in ("nav-{n}  | 12.5\n", "part{n}  | 12.5 | 3\n", "part{n}  | ok | good word\n"):
+        header = "name  | value\n" if row.count("|") == 1 else "name  | value | more\n"
+        table = header + "".join(row.format(n=n) for n in range(1, 9))
+        assert parse(table.encode(), format_name="csv").rows_total == 8
+
+
 def test_boot_seconds_are_the_boot_clock_and_no_time() -> None:
     parsed = text("[    0.000000] Linux version 6\n[   12.345678] usb 1-1: new\n")
     assert [event["t_boot_us"] for event in parsed.events] == [0, 12_345_678]
     assert parsed.about.time_source == TimeSource.NONE
     assert parsed.about.time_error_ms is None
+
+
+def test_dmesg_says_facility_and_level() -> None:
+    parsed = text(
+        "kern  :info  : [    1.234567] usb 3-4: New\nkern  :err   : [   12.000001] Oops\n"
+        "daemon:warn  : [   13.000001] systemd[1]: foo\n"
+    )
+    found = [(e["t_boot_us"], e["level"], e["source"], e["message"]) for e in parsed.events]
+    assert found == [
+        (1_234_567, 6, "usb 3-4", "New"),
+        (12_000_001, 3, None, "Oops"),
+        (13_000_001, 4, "systemd", "foo"),
+    ]
+    facilities = [json.loads(str(event["attributes"]))["facility"] for event in parsed.events]
+    assert facilities == ["kern", "kern", "daemon"]
+
+
+@pytest.mark.parametrize(
+    ("line", "boundary"),
+    [
+        ("03-17 16:13:40.100  12  12 E dji: lost", "--------- beginning of crash"),
+        ("Tue 2026-11-24 09:00:00 UTC host app[1]: lost", "-- Boot 5b2c --"),
+        ("Nov 24 09:00:00 host app[1]: lost", "-- Reboot --"),
+    ],
+)
+def test_what_stands_between_entries_is_an_entry(line: str, boundary: str) -> None:
+    parsed = parse(f"{line}\n{boundary}\n{line}\n{line}\n".encode())
+    assert [event["message"] for event in parsed.events] == ["lost", boundary, "lost", "lost"]
+    assert parsed.events[1]["ts"] is None
+
+
+def test_a_trace_belongs_to_the_python_error_above() -> None:
+    parsed = text("INFO:root:up\nERROR:nav.gps:failed\nTraceback:\n  File x\nINFO:root:on\n")
+    assert [(event["source"], event["message"]) for event in parsed.events] == [
+        ("root", "up"),
+        ("nav.gps", "failed\nTraceback:\n  File x"),
+        ("root", "on"),
+    ]
 
 
 def test_lines_without_a_stamp_belong_to_the_entry_above() -> None:
@@ -139,6 +261,17 @@ def test_several_shapes_in_one_file_keep_the_order_of_the_file() -> None:
     words = [event["message"] for event in parsed.events]
     assert words == ["one", "two", "three", "four", "five"] * 500
     assert [event["ts"] is None for event in parsed.events[:5]] == [False] * 3 + [True, False]
+
+
+def test_a_year_that_other_lines_say_is_not_assumed() -> None:
+    header = "Log file created at: 2026/11/24 09:00:00\n"
+    guessed = "I1124 09:00:00.123000 12 f.cc:1] up\n"
+    dated = "2026-11-24 09:00:00 INFO up\n"
+    assert text(header + guessed).about.info["year_assumed"] == "2026"
+    about = text(dated + guessed).about
+    assert "year_assumed" not in about.info
+    assert about.time_error_ms == 14 * 3_600_000
+    assert "year_assumed" in text(dated.replace("2026", "2023") + guessed).about.info
 
 
 def test_one_day_above_twelve_settles_the_order_of_all_dates() -> None:

@@ -110,6 +110,15 @@ def test_the_year_rolls_over_backwards_from_the_upload() -> None:
     data = "".join(f"{day} 09:00:00 host app: hi\n" for day in days).encode()
     years = [event["ts"].year for event in parse(data, format_name="syslog").events]  # type: ignore[attr-defined]
     assert years == [2025, 2025, 2026, 2025, 2026, 2026]
+    about = parse(data, format_name="syslog").about
+    assert (about.info["year_assumed"], about.info["zone_assumed"]) == ("2025-2026", "UTC")
+    assert about.time_error_ms > 366 * 86_400_000
+
+
+def test_a_year_that_is_written_is_not_assumed() -> None:
+    about = parse(b"<13>Nov 24 2026 09:00:00 host app: x\n" * 3, format_name="syslog").about
+    assert "year_assumed" not in about.info
+    assert about.time_error_ms == 14 * 3_600_000
 
 
 def test_lines_without_a_stamp_continue_the_one_above() -> None:

@@ -39,7 +39,10 @@ def test_every_row_of_every_style_comes_out(style: str) -> None:
     assert parsed.about.recorded_to == max(stamps, default=None)
     assert parsed.about.time_source == (TimeSource.LOG if stamps else TimeSource.NONE)
     is_assumed = bool(stamps) and not STYLES[style].is_zoned
-    assert parsed.about.time_error_ms == (50_400_000 if is_assumed else None)
+    has_year = STYLES[style].has_year
+    error_ms = (50_400_000 if is_assumed else 0) + (0 if has_year else 366 * 86_400_000)
+    assert parsed.about.time_error_ms == (error_ms or None)
+    assert ("year_assumed" in parsed.about.info) == (not has_year)
     assert ("zone_assumed" in parsed.about.info) == is_assumed
 
 

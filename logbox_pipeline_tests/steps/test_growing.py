@@ -15,11 +15,13 @@ from logbox_pipeline.adapters.catalog_retry import Choice
 from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.digest import log_id
 from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.steps import lake
 from logbox_pipeline.steps import parse as parse_step
 from logbox_pipeline.steps.agree import compare_recent
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.lake import LakeReport
 from logbox_pipeline.steps.load import load
 from logbox_pipeline.steps.parse import parse
 from logbox_pipeline.steps.parse_worker import UnparsedLog
@@ -286,7 +288,9 @@ def test_batches_that_missed_each_other_find_out_before_they_commit(
     assert is_settled(site, LONG)
 
 
-def test_two_batches_that_rewrite_the_same_file_do_not_lose_a_row(site: Site) -> None:
+def test_two_batches_that_rewrite_the_same_file_do_not_lose_a_row(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other_long = ulog(TOPICS, rows=50, seed=99)
     upload(site, "landing/acme/d1/s.ulg", SHORT)
     upload(site, "landing/acme/d2/o.ulg", OTHER)
@@ -298,7 +302,15 @@ def test_two_batches_that_rewrite_the_same_file_do_not_lose_a_row(site: Site) ->
     (first, first_parsed), (second, second_parsed) = (
         prepared(site, batch.run_key) for batch in journey.tick(single).offered
     )
-    load(site, first, first_parsed)
+    put = lake.put
+
+    def other_commits_meanwhile(*arguments: Any) -> LakeReport:
+        stored = put(*arguments)
+        monkeypatch.setattr(lake, "put", put)
+        load(site, first, first_parsed)
+        return stored
+
+    monkeypatch.setattr(lake, "put", other_commits_meanwhile)
     with pytest.raises(TransientError, match="replaced by another batch"):
         load(site, second, second_parsed)
     journey.change(site, "update logbox.batches set heartbeat_at = heartbeat_at - interval '2 min'")

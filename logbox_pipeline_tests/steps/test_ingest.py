@@ -1,8 +1,12 @@
 """From landing to Postgres and the lake: once each, whatever arrives and however often."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -298,3 +302,19 @@ def test_day_by_hand_finishes_what_is_unfinished_and_leaves_a_living_run_alone(
     list(ingest_days(site, day, day, "by-hand"))
     assert set(deliveries(site).values()) == {("archived", None)}
     assert loaded_rows(site) == (3, 3)
+
+
+def test_a_folder_for_temporary_files_that_is_named_too_long_says_so(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    code = "from logbox_pipeline.steps.parse_pool import make_ready; make_ready()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(deep)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "TransientError: cannot start the parsers' server" in done.stderr
+    assert "set TMPDIR" in done.stderr

@@ -16,6 +16,7 @@ from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import FenceLost, StoreRefused, TransientError
 from logbox_pipeline.core.ports import StoredObject
 from logbox_pipeline.settings import Settings
+from logbox_pipeline.steps import lake
 from logbox_pipeline.steps import parse as parsing
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
@@ -206,7 +207,7 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
     first = journey.claim_offered(site, "r1")
     verify(site, first)
     archive(site, first)
-    parse(site, first)
+    lake.put(site, first, lake.write(site, first, parse(site, first)))
     (batch,) = bury(site).offered
     second = claim(site, batch.batch_id, batch.attempt, "r2")
     verify(site, second)
@@ -217,20 +218,20 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
         for place, result in enumerate(parse_all(settings, jobs)):
             yield UnparsedLog("parser_timeout", "a busy machine") if place == 0 else result
 
-    lock = parsing.catalog_logs.lock_abandoned
+    lock = lake.catalog_logs.lock_abandoned
 
     def asleep(cursor: Any, lake_keys: Sequence[str]) -> list[str]:
         monkeypatch.setattr(parsing, "parse_all", parse_all)
-        monkeypatch.setattr(parsing.catalog_logs, "lock_abandoned", lock)
+        monkeypatch.setattr(lake.catalog_logs, "lock_abandoned", lock)
         journey.change(site, "update logbox.batches set failures = 0")
         (third,) = bury(site).offered
         list(ingest_offered(site, third.run_key, "r3"))
         return lock(cursor, lake_keys)
 
     monkeypatch.setattr(parsing, "parse_all", one_times_out)
-    monkeypatch.setattr(parsing.catalog_logs, "lock_abandoned", asleep)
+    monkeypatch.setattr(lake.catalog_logs, "lock_abandoned", asleep)
     with pytest.raises(FileNotFoundError):  # its scratch went with the next attempt's claim
-        parse(site, second)
+        lake.put(site, second, lake.write(site, second, parse(site, second)))
     with pytest.raises(FenceLost):
         settle(site, second)
     live = journey.rows(site, "select lake_key from logbox.lake_files where state = 'live'")
