@@ -67,7 +67,7 @@ migrate: $(READY) ## Apply pending migrations
 	@$(BIN)/logbox migrate up
 
 rollback: $(READY) ## Roll the newest migration back
-	@$(BIN)/logbox migrate down
+	@$(BIN)/logbox migrate down $(ARGS)
 
 api-token: $(READY) ## client=mylittledrone: a client and its key, printed once
 	@test -n "$(client)" || { echo 'say whose: make api-token client=mylittledrone' >&2; exit 2; }

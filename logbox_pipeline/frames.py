@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pandas as pd
 
+from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.settings import load_settings
 from logbox_pipeline.steps import aligned as steps
 from logbox_pipeline.steps.site import open_site
@@ -24,5 +25,12 @@ def aligned(log_id: UUID | str, topics: Sequence[str], hz: float) -> pd.DataFram
     is the newest at or before the row's time; before a topic's first it is missing.
     Raises UsageError for what the log does not have, TransientError when a store is away.
     """
-    wanted = log_id if isinstance(log_id, UUID) else UUID(log_id)
-    return steps.aligned(open_site(load_settings()), wanted, topics, hz)
+    try:
+        wanted = log_id if isinstance(log_id, UUID) else UUID(log_id)
+    except ValueError:
+        raise UsageError(
+            f"{log_id} is no log id",
+            hint="`logbox trace NAME` and logbox.logs show them",
+        ) from None
+    asked = [topics] if isinstance(topics, str) else topics
+    return steps.aligned(open_site(load_settings()), wanted, asked, hz)

@@ -225,7 +225,7 @@ def _require_held(cursor: Any, held: Claim, states: Sequence[str]) -> None:
 
 
 def is_free(cursor: Any, batch_id: UUID) -> bool:
-    """Lock the batch row unless someone has: a run that is loading holds it, and so lives."""
+    """Lock the batch row unless someone has: a run that is about to commit holds it, and lives."""
     cursor.execute(
         "select from logbox.batches where batch_id = %s for update skip locked", (str(batch_id),)
     )

@@ -93,6 +93,11 @@ class SpooledTopic:
     columns: tuple[StoredColumn, ...]
     instances: tuple[SpooledInstance, ...]
 
+    @functools.cached_property
+    def segments(self) -> dict[int, tuple[Segment, ...]]:
+        """By instance: a log may have thousands."""
+        return {one.instance: one.segments for one in self.instances}
+
     @property
     def rows(self) -> int:
         return sum(instance.rows for instance in self.instances)
@@ -462,8 +467,8 @@ def _batches(
             yield rows
 
 
-def _segments_of(topic: SpooledTopic, instance: int) -> Iterator[Segment]:
-    return (s for one in topic.instances if one.instance == instance for s in one.segments)
+def _segments_of(topic: SpooledTopic, instance: int) -> tuple[Segment, ...]:
+    return topic.segments.get(instance, ())
 
 
 def _topic_segments(

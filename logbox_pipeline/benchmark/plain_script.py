@@ -3,7 +3,8 @@
     python plain_script.py DATABASE_URL BUCKET PREFIX
 
 Takes every ULog below PREFIX from S3 (endpoint, region and key from the environment, as boto3
-reads them) into a table per topic, one transaction per log, and prints the seconds it took.
+reads them) into a table per topic with an index by log and time, as Logbox has it, one transaction
+per log, and prints the seconds it took.
 """
 
 import io
@@ -49,6 +50,11 @@ def load(connection: Any, path: Path, name: str) -> None:
                 for column, kind in frame.dtypes.items()
             )
             cursor.execute(sql.SQL("create table if not exists {} ({})").format(table, columns))
+            cursor.execute(
+                sql.SQL("create index if not exists {} on {} (log, timestamp)").format(
+                    sql.Identifier(f"{topic.name}_log"), table
+                )
+            )
             rows = io.StringIO()
             frame.to_csv(rows, index=False, header=False)
             rows.seek(0)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +11,14 @@ import typer
 
 from logbox_pipeline.adapters.spool import DAMAGE_SOURCE, Spooled, SpooledInstance, SpooledTopic
 from logbox_pipeline.cli.say import print_json, print_json_line, print_table, printable, say, stdout
-from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.core.errors import UsageError, listed
 from logbox_pipeline.settings import load_settings
 from logbox_pipeline.steps.inspect import InspectedLog, Inspection
 from logbox_pipeline.steps.inspect import inspect as open_file
 from logbox_pipeline.steps.parse_worker import ParsedLog
 
 LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
+EVENTS_TOPIC = "events"
 _MOST_SHOWN = 10
 _LONGEST_FACT = 100
 
@@ -61,7 +63,8 @@ def _described_log(log: InspectedLog) -> dict[str, Any]:
             told
             | _NOTHING_READ
             | {
-                "state": "unparsed",
+                # An object without bytes never reaches the archive.
+                "state": "unparsed" if log.size_bytes or log.member else "quarantined",
                 "format": result.format,
                 "reason": result.reason,
                 "detail": result.detail,
@@ -144,6 +147,7 @@ def _has_gap(log: InspectedLog) -> bool:
 
 
 _LISTS = ("topics", "flights", "info", "events_by_level", "refused_members", "file", "member")
+_FIRST = ("state", "reason", "detail", "format")
 _FLIGHT_COLUMNS = (
     "flight_no", "takeoff_at", "duration_s", "distance_m", "max_alt_m", "max_speed_m_s",
     "battery_used_pct", "end_state",
@@ -153,7 +157,11 @@ _FLIGHT_COLUMNS = (
 def _show(found: Inspection) -> None:
     for told, log in zip(described(found), found.logs, strict=True):
         title = f"{found.path}: {log.member}" if log.member else str(found.path)
-        facts = {name: value for name, value in told.items() if name not in _LISTS}
+        facts = {name: told[name] for name in _FIRST}
+        facts |= {name: value for name, value in told.items() if name not in _LISTS}
+        if facts["sha256"] == facts["content_sha256"]:
+            del facts["content_sha256"]
+        facts["time_error_ms"] = _span(told.get("time_error_ms"))
         levels = told["events_by_level"]
         facts["levels"] = ", ".join(f"{count:,} {name}" for name, count in levels.items())
         _facts(title, facts | told.get("info", {}))
@@ -185,7 +193,7 @@ def _topic_row(topic: SpooledTopic, instance: SpooledInstance) -> dict[str, Any]
 def _facts(title: str, facts: dict[str, Any]) -> None:
     stdout.print(printable(title), style="bold", markup=False)
     for name, value in facts.items():
-        if value not in (None, "", []):
+        if value not in (None, "", "{}", []):
             stdout.print(f"  {name.replace('_', ' '):<24} {_short(value)}", markup=False)
 
 
@@ -194,6 +202,16 @@ def _short(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC"
     text = " ".join(printable(f"{value:,}" if type(value) is int else str(value)).split())
     return text if len(text) <= _LONGEST_FACT else f"{text[:_LONGEST_FACT]}..."
+
+
+def _span(ms: int | None) -> str | None:
+    """Milliseconds as a person says them."""
+    if ms is None or ms < 10_000:
+        return None if ms is None else f"{ms:,}"
+    for unit, size_ms in (("days", 86_400_000), ("hours", 3_600_000), ("seconds", 1_000)):
+        if ms >= 2 * size_ms:
+            return f"{ms:,} (about {round(ms / size_ms)} {unit})"
+    return f"{ms:,}"
 
 
 def _rounded(flight: dict[str, Any]) -> dict[str, Any]:
@@ -215,13 +233,27 @@ def _show_topic(found: Inspection, topic: str, rows: int, *, as_json: bool) -> N
         raise UsageError(
             f"nothing could be read in {found.path}", hint="inspect it without --topic"
         )
-    for log in readable:
-        frame = log.events() if topic == "events" else log.frame(topic)
+    having = [log for log in readable if topic == EVENTS_TOPIC or topic in log.topics]
+    if not having:
+        known = sorted({name for log in readable for name in log.topics})
+        near = get_close_matches(topic, known, n=3)
+        raise UsageError(
+            f"{found.path} has no topic {topic}",
+            hint=f"did you mean {' or '.join(near)}?"
+            if near
+            else f"it has {EVENTS_TOPIC} and: {listed(known)}",
+        )
+    for log in having:
+        frame = log.events() if topic == EVENTS_TOPIC else log.frame(topic)
         shown = frame.head(rows)
         if as_json:
             print_json(shown.to_dict("records"))
             continue
         if log.member:
             say(log.member)
-        stdout.print(printable(shown.to_string(index=False)), markup=False)
+        # Wide rows are folded by columns, and texts cut: a terminal shows no more.
+        stdout.print(
+            printable(shown.to_string(index=False, line_width=stdout.width, max_colwidth=60)),
+            markup=False,
+        )
         say(f"{len(shown)} of {len(frame)} rows")

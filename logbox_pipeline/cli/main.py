@@ -14,10 +14,10 @@ from logbox_pipeline.cli.drift import drift_app
 from logbox_pipeline.cli.inspect import inspect
 from logbox_pipeline.cli.migrate import migrate_app
 from logbox_pipeline.cli.operate import pause, quarantine_app, resume, retry, status
-from logbox_pipeline.cli.stack import db, down, setup, shell, up
+from logbox_pipeline.cli.stack import db, down, require_stack, setup, shell, up
 from logbox_pipeline.cli.trace import get, trace
 from logbox_pipeline.cli.upload import upload
-from logbox_pipeline.core.errors import LogboxError, UsageError
+from logbox_pipeline.core.errors import LogboxError, SettingError, TransientError, UsageError
 
 FOUND_WRONG, WRONG_USE = 1, 2
 
@@ -28,11 +28,42 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except LogboxError as error:
+        except LogboxError as failed:
+            error = _cause(failed, ctx.invoked_subcommand)
             sys.stderr.write(f"logbox: {error}\n")
             ctx.exit(WRONG_USE if isinstance(error, UsageError) else FOUND_WRONG)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+_ASK_THE_STACK = frozenset(
+    (
+        "trace",
+        "get",
+        "status",
+        "retry",
+        "pause",
+        "resume",
+        "migrate",
+        "client",
+        "analyst",
+        "quarantine",
+        "drift",
+    )
+)
+
+
+def _cause(failed: LogboxError, command: str | None) -> LogboxError:
+    """That the stack does not run explains all that does not answer, or is not set."""
+    is_usage = isinstance(failed, UsageError) and not isinstance(failed, SettingError)
+    if command in _ASK_THE_STACK and not is_usage:
+        try:
+            require_stack()
+        except TransientError as why:
+            return why
+        except SettingError:
+            return failed
+    return failed
 
 
 app = typer.Typer(

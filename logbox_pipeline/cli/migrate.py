@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from logbox_pipeline.cli.say import say
+from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.settings import load_settings, required
 from logbox_pipeline.steps import migrations
 from logbox_pipeline.steps.setup import migrate
@@ -29,9 +30,21 @@ def up() -> None:
 
 
 @migrate_app.command("down")
-def down() -> None:
-    """Roll the newest migration back."""
-    say(migrations.run_dbmate(_owner_url(), "rollback"))
+def down(
+    is_sure: Annotated[
+        bool, typer.Option("--yes", help="Also when rows of logs may go with it.")
+    ] = False,
+) -> None:
+    """Roll the newest migration back, with the tables it made and the rows in them."""
+    owner_url = _owner_url()
+    logs = 0 if is_sure else migrations.loaded_logs(owner_url)
+    if logs:
+        raise UsageError(
+            f"{logs:,} logs are loaded; what the newest migration made goes with all its rows, and "
+            "applying it again does not bring them back",
+            hint="`logbox migrate status` shows which it is; `logbox migrate down --yes` does it",
+        )
+    say(migrations.run_dbmate(owner_url, "rollback"))
 
 
 @migrate_app.command("status")

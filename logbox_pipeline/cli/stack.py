@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from logbox_pipeline.cli.say import say
-from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.core.errors import TransientError, UsageError
 from logbox_pipeline.local.postgres import binary
 from logbox_pipeline.local.site import running, set_up_embedded
-from logbox_pipeline.local.stack import stop_running
+from logbox_pipeline.local.stack import running_pid, stop_running
 from logbox_pipeline.settings import is_embedded, load_settings, required
 from logbox_pipeline.steps.setup import set_up
 from logbox_pipeline.steps.site import open_site
@@ -43,6 +43,17 @@ def down() -> None:
     say("stopped" if stop_running(home) else f"nothing runs in {home}")
 
 
+def require_stack() -> None:
+    """Raises TransientError when the embedded stack should serve and does not run."""
+    home = load_settings().home
+    if is_embedded() and running_pid(home) is None:
+        there = "does not run" if (home / "stack.json").exists() else "is not there yet"
+        raise TransientError(
+            f"the stack of {home.absolute()} {there}",
+            hint="start it with `logbox up` (make up), or call this in the folder it belongs to",
+        )
+
+
 def setup() -> None:
     """Make buckets, roles, databases and tables. Running it again is harmless."""
     settings = load_settings()
@@ -59,6 +70,7 @@ def db(
     ] = False,
 ) -> None:
     """Open psql on the pipeline's database."""
+    require_stack()
     settings = load_settings()
     url = (
         required(settings.owner_database_url, "LOGBOX_OWNER_DATABASE_URL")

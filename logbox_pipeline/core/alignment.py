@@ -1,5 +1,6 @@
 """Topics of different rates on one clock: the newest value of each at a time. No I/O."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,18 +12,20 @@ from numpy.typing import NDArray
 from logbox_pipeline.core.errors import UsageError
 
 MOST_ROWS = 20_000_000
+_SAME_CLOCK_US = 1_000_000
+"""A ground station's time and a boot clock drift apart by less while a vehicle is up."""
 
 
 def align(topics: Mapping[str, pa.Table], hz: float) -> pd.DataFrame:
     """One row per 1/hz seconds from the first sample of any topic to the last; an as-of join.
 
     topics: name -> all its rows: `t_boot_us` (int64), `ts` (UTC), then its columns. The index is
-    `t_boot_us` (us) when every row has a boot clock, else `ts`; a value is that of the topic's
-    newest row at or before the time, and missing before its first. Columns are `<name>.<column>`,
-    Arrow-backed, and `ts` where the index is the boot clock.
+    `t_boot_us` (us) when every row has a boot clock that starts only once, else `ts`; a value is
+    that of the topic's newest row at or before the time, and missing before its first. Columns are
+    `<name>.<column>`, Arrow-backed, and `ts` where the index is the boot clock.
     Raises UsageError when there are no rows with a common clock, or MOST_ROWS would not do.
     """
-    if not hz > 0:
+    if not 0 < hz < math.inf:
         raise UsageError(f"hz is {hz}", hint="give a rate above 0, as rows per second")
     clock = _common_clock(topics)
     parts = {name: _by_clock(rows, clock) for name, rows in topics.items()}
@@ -51,12 +54,31 @@ def _common_clock(topics: Mapping[str, pa.Table]) -> str:
     if not any(rows.num_rows for rows in topics.values()):
         raise UsageError("these topics have no rows", hint="see logbox.log_topics")
     for clock in ("t_boot_us", "ts"):
-        if all(rows[clock].null_count == 0 for rows in topics.values()):
+        is_whole = all(rows[clock].null_count == 0 for rows in topics.values())
+        if is_whole and (clock == "ts" or _starts_once(topics)):
             return clock
     raise UsageError(
-        f"{', '.join(topics)} share no clock: not every row has a boot clock, nor a time in UTC",
-        hint="ask for topics of one clock alone",
+        f"{', '.join(topics)} share no clock: the boot clock is not in every row or starts more "
+        "than once, and not every row has a time in UTC",
+        hint="ask for topics of one clock alone, or for the rows themselves",
     )
+
+
+def _starts_once(topics: Mapping[str, pa.Table]) -> bool:
+    """A vehicle that starts again counts from 0 again: UTC then stands elsewhere beside it."""
+    offsets = [
+        _range(pc.subtract(both["ts"].cast(pa.int64()), both["t_boot_us"]))
+        for rows in topics.values()
+        for both in [rows.select(["t_boot_us", "ts"]).drop_null()]
+        if both.num_rows
+    ]
+    lows, highs = [low for low, _ in offsets], [high for _, high in offsets]
+    return not offsets or max(highs) - min(lows) <= _SAME_CLOCK_US
+
+
+def _range(values: pa.ChunkedArray) -> tuple[int, int]:
+    found = pc.min_max(values)
+    return found["min"].as_py(), found["max"].as_py()
 
 
 def _by_clock(rows: pa.Table, clock: str) -> _Topic:
@@ -82,7 +104,7 @@ def _grid(indexes: list[NDArray[np.int64]], hz: float) -> NDArray[np.int64]:
 
 
 def _utc(topics: Mapping[str, pa.Table], times: NDArray[np.int64]) -> pd.Series:
-    """By the first row that has both clocks; a log has one offset between them."""
+    """By the first row that has both clocks: they stand apart by the same in all."""
     utc = pd.ArrowDtype(pa.timestamp("us", tz="UTC"))
     for rows in topics.values():
         both = rows.select(["t_boot_us", "ts"]).filter(pc.field("ts").is_valid()).slice(0, 1)

@@ -12,6 +12,8 @@ Each says what, where, expected, found and what to do next. Adapters translate f
 into these; nothing above them catches a boto3 or psycopg2 error.
 """
 
+from collections.abc import Collection
+
 
 class LogboxError(Exception):
     """Base of everything Logbox raises on purpose.
@@ -50,3 +52,9 @@ class FenceLost(PermanentError):
 
 class TransientError(LogboxError):
     """Down, slow or refusing for now."""
+
+
+def listed(names: Collection[str], most: int = 20) -> str:
+    """Names for a message: sorted, the first of them where there are many."""
+    shown = ", ".join(sorted(names)[:most]) or "none"
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -29,6 +29,7 @@ from logbox_pipeline.formats.dataflash_definitions import (
     lay_out,
     read_definition,
 )
+from logbox_pipeline.formats.runs import Block, positions
 from logbox_pipeline.formats.stream import Damage, Limits
 from logbox_pipeline.formats.text import c_string, excerpt
 
@@ -356,25 +357,7 @@ def _text(slot: Slot, message: bytes) -> str:
     return c_string(message[slot.offset : slot.offset + int(slot.numpy_type[1:])])
 
 
-def blocks(scan: Scan, per_block: int) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
+def blocks(scan: Scan, per_block: int) -> Iterator[Block]:
     """Codes and file positions of all messages, block by block."""
-    codes = np.frombuffer(scan.codes, np.uint16)
-    steps = np.array([layout.size_bytes for layout in scan.layouts], np.int64)
-    run_start = np.frombuffer(scan.run_start, np.int64)
-    run_index = np.frombuffer(scan.run_index, np.int64)
-    following = 0
-    for low in range(0, len(codes), per_block):
-        block = codes[low : low + per_block]
-        step = steps[block]
-        behind = np.cumsum(step)
-        before = behind - step
-        first = int(np.searchsorted(run_index, low, "right")) - 1
-        last = int(np.searchsorted(run_index, low + len(block), "left"))
-        starts = run_start[first:last].copy()
-        if run_index[first] < low:
-            starts[0] = following
-        index = np.maximum(run_index[first:last], low) - low
-        lengths = np.diff(np.append(index, len(block)))
-        position = before + np.repeat(starts - before[index], lengths)
-        following = int(position[-1] + step[-1])
-        yield block, position
+    sizes = [layout.size_bytes for layout in scan.layouts]
+    return positions(scan.codes, sizes, scan.run_start, scan.run_index, per_block)

@@ -4,10 +4,11 @@ Lines are read block by block (`json_rows`); a line that is no object becomes Da
 not one object a line is `json_documents`. No other text formats here.
 """
 
-from collections.abc import Iterator
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
-
+from logbox_pipeline.formats.gathering import gathered
 from logbox_pipeline.formats.json_rows import RowReader
 from logbox_pipeline.formats.json_values import careful_record
 from logbox_pipeline.formats.stream import (
@@ -28,8 +29,9 @@ PARSER_VERSION = 3
 _BLOCK = 1024 * 1024
 """Large enough that calls on arrays cost little per line, small enough for the cache."""
 
-_BATCH_BYTES = 32 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_RUN = bytes(8)
+_RUNS = re.compile(rb"\0{8,}")
 _MOST_HELD = 10_000
 _RECOGNIZED_LINES = 100
 
@@ -62,7 +64,7 @@ def finished(items: Iterator[Item], reader: RowReader, limits: Limits, unit: str
     """Events and Damage gathered, then what the log says of itself; Unreadable without a row."""
     held: list[Damage] = []
     damaged = 0
-    for item in _gathered(items, limits.batch_rows):
+    for item in gathered(items, limits.batch_rows):
         if isinstance(item, Damage):
             damaged += 1
             if reader.rows == 0 and len(held) < _MOST_HELD:
@@ -82,25 +84,6 @@ def finished(items: Iterator[Item], reader: RowReader, limits: Limits, unit: str
         recorded_to=None if last_us is None else instant(last_us),
         info={unit: reader.units, f"bad_{unit}": damaged},
     )
-
-
-def _gathered(items: Iterator[Item], batch_rows: int) -> Iterator[Item]:
-    """The same items, with the events of many blocks in one batch."""
-    batches: list[pa.RecordBatch] = []
-    rows = size_bytes = 0
-    for item in items:
-        if not isinstance(item, Events):
-            yield item
-            continue
-        batches.append(item.batch)
-        rows += item.batch.num_rows
-        size_bytes += item.batch.nbytes
-        if rows >= batch_rows or size_bytes >= _BATCH_BYTES:
-            yield Events(pa.concat_batches(batches))
-            batches.clear()
-            rows = size_bytes = 0
-    if batches:
-        yield Events(pa.concat_batches(batches))
 
 
 def _items(source: memoryview, limits: Limits, reader: RowReader) -> Iterator[Item]:
@@ -142,6 +125,7 @@ def _line_end(source: memoryview, pos: int) -> int:
 def _block_items(block: bytes, pos: int, reader: RowReader) -> Iterator[Item]:
     is_cut = not block.endswith(b"\n")  # only the last line of the log
     result = reader.read(block + b"\n" if is_cut else block)
+    damages = []
     for bad in result.bad:
         lost = block[bad.start : bad.end].rstrip(b"\n")
         reason = bad.reason
@@ -152,7 +136,22 @@ def _block_items(block: bytes, pos: int, reader: RowReader) -> Iterator[Item]:
         # The newline belongs to the line, but one that was not there does not.
         end = min(bad.end, len(block))
         line = reader.units + bad.index + 1
-        yield Damage(pos + bad.start, pos + end, reason, line=line, excerpt=excerpt(lost[:800]))
+        shown = excerpt(lost[:800])
+        damages.append(Damage(pos + bad.start, pos + end, reason, line=line, excerpt=shown))
+    damages += _zeroed(block, pos, reader.units, damages)
+    yield from sorted(damages, key=lambda damage: damage.start)
     reader.units += result.lines
     if result.events is not None:
         yield Events(result.events)
+
+
+def _zeroed(block: bytes, pos: int, lines: int, known: Sequence[Damage]) -> Iterator[Damage]:
+    """Runs of NUL beside whole lines: what a power cut left. `lines` are above the block."""
+    if _RUN not in block:
+        return
+    bad = [(damage.start - pos, damage.end - pos) for damage in known]
+    for run in _RUNS.finditer(block):
+        place = bisect_right(bad, (run.start(), len(block))) - 1
+        if place < 0 or bad[place][1] <= run.start():
+            line = lines + block.count(b"\n", 0, run.start()) + 1
+            yield Damage(pos + run.start(), pos + run.end(), "zeroed", line=line)

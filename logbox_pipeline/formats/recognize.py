@@ -35,6 +35,7 @@ HEAD_BYTES = 64 * 1024
 """How much of a log a format sees to say how likely it is; less for a shorter log."""
 
 _TRIAL_BYTES = 256 * 1024
+_HOLE = 0.5
 _AS_GOOD = 0.05
 """A more particular format may read this share less than the best and still be chosen."""
 
@@ -62,7 +63,22 @@ class Recognized:
 
 
 def recognize(source: memoryview, limits: Limits) -> Recognized | None:
-    """The format of the log `source`, or None when it is unknown."""
+    """The format of the log `source`, or None when it is unknown.
+
+    A beginning that is nothing but what a power cut leaves is looked behind.
+    """
+    found = _recognize(source, limits)
+    if found is None and (behind := _behind_hole(source)):
+        found = _recognize(source[behind:], limits)
+        if found is not None:
+            how = f"{found.how}, from byte {behind} on"
+            # A table whose first lines are gone has no columns; its lines are still there.
+            is_read = _share_read(found.format, source[: behind + _TRIAL_BYTES], limits) > 0
+            return Recognized(found.format if is_read else _TEXT, how)
+    return found
+
+
+def _recognize(source: memoryview, limits: Limits) -> Recognized | None:
     head = source[:HEAD_BYTES]
     plausible = []
     for known in FORMATS:
@@ -79,6 +95,24 @@ def recognize(source: memoryview, limits: Limits) -> Recognized | None:
     chosen = next(known for known in plausible if scores[known.name] >= best - _AS_GOOD)
     tried = ", ".join(f"{name} {score:.0%}" for name, score in scores.items())
     return Recognized(chosen, f"tried {tried}")
+
+
+def _behind_hole(source: memoryview) -> int:
+    """Where the bytes go on behind a beginning that is mostly NUL or 0xFF; 0 when it is not."""
+    head = bytes(source[:HEAD_BYTES])
+    if len(head) - len(head.translate(None, b"\0\xff")) < _HOLE * len(head):
+        return 0
+    # A little may stand before the hole.
+    start = len(head) - len(head.lstrip(b"\0\xff"))
+    last = len(head.rstrip(b"\0\xff"))
+    pos = last if last < len(head) and last > start else 0
+    while pos < len(source):
+        window = bytes(source[pos : pos + HEAD_BYTES])
+        rest = window.lstrip(b"\0\xff")
+        if rest:
+            return pos + len(window) - len(rest)
+        pos += len(window)
+    return 0
 
 
 def _trial(source: memoryview) -> memoryview:
@@ -103,6 +137,7 @@ def _share_read(known: Format, trial: memoryview, limits: Limits) -> float:
     return max(0.0, 1 - lost / len(trial)) if rows else 0.0
 
 
+_TEXT = Format("text", plain_text.PARSER_VERSION, plain_text.recognizes, plain_text.parse)
 FORMATS = (
     Format("ulog", ulog.PARSER_VERSION, ulog.recognizes, ulog.parse),
     Format("dataflash", dataflash.PARSER_VERSION, dataflash.recognizes, dataflash.parse),
@@ -118,5 +153,5 @@ FORMATS = (
     Format("logfmt", logfmt.PARSER_VERSION, logfmt.recognizes, logfmt.parse),
     Format("syslog", syslog.PARSER_VERSION, syslog.recognizes, syslog.parse),
     Format("csv", delimited.PARSER_VERSION, delimited.recognizes, delimited.parse),
-    Format("text", plain_text.PARSER_VERSION, plain_text.recognizes, plain_text.parse),
+    _TEXT,
 )

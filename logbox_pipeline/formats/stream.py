@@ -40,7 +40,8 @@ class Limits:
     """Hard limits of one parse, so that no input can eat the machine.
 
     record_bytes: longest single record or line. nesting: deepest JSON value.
-    columns: most columns of one topic. rows: most rows out of one log, events included.
+    columns: most columns of one topic. all_columns: of all topics of a log.
+    rows: most rows out of one log, events included.
     batch_rows: rows per yielded `Rows` or `Events` (a soft limit on memory).
     received_at: when the object reached S3; fixes later than this plus one day are refused.
     """
@@ -49,6 +50,7 @@ class Limits:
     record_bytes: int = 64 * 1024 * 1024
     nesting: int = 64
     columns: int = 5_000
+    all_columns: int = 100_000
     rows: int = 200_000_000
     batch_rows: int = 65_536
 

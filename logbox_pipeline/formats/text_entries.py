@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from logbox_pipeline.formats.gathering import gathered
 from logbox_pipeline.formats.json_mapping import Mapper
 from logbox_pipeline.formats.stream import (
     EVENT_SCHEMA,
@@ -46,7 +47,6 @@ from logbox_pipeline.formats.times import EARLIEST_LOG_US, epoch_us, instant
 _SAMPLE_BYTES = 64 * 1024
 _MOST_ENTRY_BYTES = 256 * 1024
 _MOST_ENTRY_LINES = 2_000
-_BATCH_BYTES = 32 * 1024 * 1024
 _MOST_DATES = 10_000
 _MONTH_US = 31 * 86_400_000_000
 _LEAST_ROWS = 500
@@ -67,7 +67,7 @@ def parse_entries(source: memoryview, limits: Limits, stamps: tuple[Stamp, ...])
     """Events of all lines, Damage, and About or Unreadable last."""
     log = _Log(source, limits, stamps)
     held: list[Damage] = []
-    for item in _gathered(log.items(), limits.batch_rows):
+    for item in gathered(log.items(), limits.batch_rows):
         if isinstance(item, Damage):
             log.damages += 1
             if log.rows == 0 and len(held) < _MOST_DATES:
@@ -81,25 +81,6 @@ def parse_entries(source: memoryview, limits: Limits, stamps: tuple[Stamp, ...])
         return
     yield from held
     yield log.about()
-
-
-def _gathered(items: Iterator[Item], batch_rows: int) -> Iterator[Item]:
-    """The same items, with the events of many blocks in one batch."""
-    batches: list[pa.RecordBatch] = []
-    rows = size_bytes = 0
-    for item in items:
-        if not isinstance(item, Events):
-            yield item
-            continue
-        batches.append(item.batch)
-        rows += item.batch.num_rows
-        size_bytes += item.batch.nbytes
-        if rows >= batch_rows or size_bytes >= _BATCH_BYTES:
-            yield Events(pa.concat_batches(batches))
-            batches.clear()
-            rows = size_bytes = 0
-    if batches:
-        yield Events(pa.concat_batches(batches))
 
 
 @dataclass

@@ -42,8 +42,8 @@ from logbox_pipeline.formats.ulog_scan import (
     MAGIC,
     Scan,
     Stream,
+    blocks,
     by_stream,
-    positions,
 )
 
 PARSER_VERSION = 2
@@ -150,7 +150,7 @@ def _blocks(
 ) -> Iterator[tuple[int, NDArray[np.uint16], NDArray[np.int64], Clock]]:
     """Index of the first message, codes, positions; cut where a segment starts."""
     low = 0
-    for codes, position in positions(scan, _BLOCK):
+    for codes, position in blocks(scan, _BLOCK):
         high = low + len(codes)
         cuts = [low, *(start for start in clocks.starts if low < start < high), high]
         for first, last in pairwise(cuts):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from logbox_pipeline.formats.times import EARLIEST_FIX_US, EARLIEST_LOG_US, epoch_us
 from logbox_pipeline.formats.ulog_definitions import Layout, Slot
-from logbox_pipeline.formats.ulog_scan import Scan, Stream, by_stream, positions
+from logbox_pipeline.formats.ulog_scan import Scan, Stream, blocks, by_stream
 
 LARGEST_CLOCK_US = 2**53
 """A boot clock beyond this (the year 2255, for clocks that count from 1970) is damage."""
@@ -129,7 +129,7 @@ def _blocks(
     """Block by block and stream by stream: index of the block's first message, the stream, where
     in the block its messages are, and their positions in the file."""
     low = 0
-    for codes, position in positions(scan, _BLOCK):
+    for codes, position in blocks(scan, _BLOCK):
         for stream, where in by_stream(scan, codes):
             if stream.layout.timestamp and (wanted is None or stream.group in wanted):
                 yield low, stream, where, position[where]

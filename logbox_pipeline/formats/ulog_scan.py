@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from logbox_pipeline.formats.runs import Block, positions
 from logbox_pipeline.formats.stream import Damage, Limits
 from logbox_pipeline.formats.text import excerpt
 from logbox_pipeline.formats.ulog_definitions import (
@@ -80,6 +81,7 @@ class Scan:
         self.streams: list[Stream] = []
         self.code_group = [-1]
         self.code_step = [len(SYNC_MESSAGE)]
+        self._columns = 0
         self.codes = array("H")
         self.run_start = array("q")
         self.run_index = array("q")
@@ -153,10 +155,21 @@ class Scan:
         if first and self.unknown_flags is None:
             last = HEADER_BYTES
             for offset in self._appended:
-                if last < offset < size:
+                if last < offset < size and self._has_messages(offset):
                     yield offset
                     last = offset
         yield size
+
+    def _has_messages(self, pos: int) -> bool:
+        """Whether two messages may stand here, one behind the other: an offset can be wrong."""
+        for _ in range(2):
+            if len(self.source) - pos < 3:
+                return True
+            size, kind = self._header(pos)
+            if kind not in _KNOWN or size == 0:
+                return False
+            pos += 3 + size
+        return True
 
     def _read_flags(self) -> bool:
         if len(self.source) < HEADER_BYTES + 3 + 40:
@@ -264,8 +277,10 @@ class Scan:
         msg_id = self.source[pos + 4] | self.source[pos + 5] << 8
         topic = name.rstrip(b"\0").decode()
         if topic not in self._layouts:
-            layout = parse_layout(topic, self._formats, self.limits.columns)
+            room = max(1, self.limits.all_columns - self._columns)
+            layout = parse_layout(topic, self._formats, min(self.limits.columns, room))
             self._layouts[topic] = layout
+            self._columns += len(layout.columns) if layout else 0
         layout = self._layouts[topic]
         old = self._subscribed.get(msg_id)
         if old and layout and (old.topic, old.instance, old.layout) == (topic, instance, layout):
@@ -479,28 +494,9 @@ def _walk_known(
     return pos
 
 
-def positions(scan: Scan, per_block: int) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
+def blocks(scan: Scan, per_block: int) -> Iterator[Block]:
     """Codes and file positions of all data messages, block by block."""
-    codes = np.frombuffer(scan.codes, np.uint16)
-    steps = np.array(scan.code_step, np.int64)
-    run_start = np.frombuffer(scan.run_start, np.int64)
-    run_index = np.frombuffer(scan.run_index, np.int64)
-    following = 0
-    for low in range(0, len(codes), per_block):
-        block = codes[low : low + per_block]
-        step = steps[block]
-        behind = np.cumsum(step)
-        before = behind - step
-        first = int(np.searchsorted(run_index, low, "right")) - 1
-        last = int(np.searchsorted(run_index, low + len(block), "left"))
-        starts = run_start[first:last].copy()
-        if run_index[first] < low:
-            starts[0] = following
-        index = np.maximum(run_index[first:last], low) - low
-        lengths = np.diff(np.append(index, len(block)))
-        position = before + np.repeat(starts - before[index], lengths)
-        following = int(position[-1] + step[-1])
-        yield block, position
+    return positions(scan.codes, scan.code_step, scan.run_start, scan.run_index, per_block)
 
 
 def by_stream(scan: Scan, codes: NDArray[np.uint16]) -> Iterator[tuple[Stream, NDArray[np.int64]]]:

@@ -110,7 +110,7 @@ class DagsterProcesses:
             raise LogboxError(
                 f"port {self.port} of {LOOPBACK}, for Dagster's UI, is taken"
                 + (f" by {owner}" if owner else ""),
-                hint="stop that process, or choose another port",
+                hint="stop that process, or set LOGBOX_WEB_PORT to another port",
             )
         code_port = free_port()
         try:

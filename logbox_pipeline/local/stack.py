@@ -47,6 +47,24 @@ START_TIMEOUT_S = 60
 ORPHANS_S = 5.0
 """How long what a killed PostgreSQL started may keep our port, until it sees that it is alone."""
 
+OWN_NAMES = frozenset(
+    (
+        "bench",
+        "dagster",
+        "log",
+        "postgres",
+        "postgres.new",
+        "s3",
+        "work",
+        "secrets.json",
+        "setup.env",
+        "stack.env",
+        "stack.json",
+        "stack.lock",
+    )
+)
+"""What stands in a home folder."""
+
 # AWS's alphabet of key ids.
 KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -160,6 +178,14 @@ class EmbeddedStack:
         )
 
     def _make_home(self) -> None:
+        if self.home.exists() and not (self.home / "stack.json").exists():
+            others = sorted({one.name for one in self.home.iterdir()} - OWN_NAMES)
+            if others:
+                raise UsageError(
+                    f"{self.home} is no folder of a stack: it holds {others[0]}"
+                    + (f" and {len(others) - 1} more" if len(others) > 1 else ""),
+                    hint="set LOGBOX_HOME to a folder that is empty, or that does not exist yet",
+                )
         # As root, PostgreSQL's own user must pass through; listing stays ours alone.
         mode = 0o711 if os.geteuid() == 0 else 0o700
         for folder in (self.home, self.log):

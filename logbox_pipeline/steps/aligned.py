@@ -12,7 +12,7 @@ from logbox_pipeline.adapters import catalog_topics
 from logbox_pipeline.adapters.catalog_topics import LoadedTopic
 from logbox_pipeline.adapters.parquet import read_rows
 from logbox_pipeline.core.alignment import align
-from logbox_pipeline.core.errors import PermanentError, UsageError
+from logbox_pipeline.core.errors import PermanentError, UsageError, listed
 from logbox_pipeline.steps.site import Site
 
 
@@ -22,12 +22,16 @@ def aligned(site: Site, log_id: UUID, topics: Sequence[str], hz: float) -> pd.Da
         raise UsageError("no topic is named", hint="see logbox.log_topics")
     with site.transaction() as cursor:
         loaded = {one.name: one for one in catalog_topics.loaded_topics(cursor, log_id)}
+    if not loaded:
+        raise UsageError(
+            f"there is no loaded log {log_id} with telemetry",
+            hint=f"`logbox trace {log_id}` says what became of it",
+        )
     missing = [name for name in topics if name not in loaded]
     if missing:
-        known = ", ".join(sorted(loaded))
         raise UsageError(
             f"log {log_id} has no loaded topic {', '.join(missing)}",
-            hint=f"it has: {known}" if known else "`logbox trace LOG_ID` says what became of it",
+            hint=f"it has: {listed(loaded)}",
         )
     with TemporaryDirectory(prefix="logbox-aligned-") as scratch:
         tables = {name: _rows(site, Path(scratch), log_id, loaded[name]) for name in topics}

@@ -3,13 +3,18 @@
 Imported by bare interpreters, so nothing heavy: no pyarrow, no boto3, no Dagster.
 """
 
+import ctypes
 import errno
 import os
 import resource
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+"""<linux/prctl.h>"""
 
 MACHINE_FAULTS = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
@@ -30,8 +35,10 @@ class OutOfTime(BaseException):
 
 
 def prepare_worker() -> None:
-    """Once per worker process: leave interrupts to the parent, which ends us."""
+    """Once per worker process: leave interrupts to the parent, and end when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class limited:  # noqa: N801 - reads as a word: with limited(budget)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from logbox_pipeline.adapters import spool
 from logbox_pipeline.adapters.spool import Spooled, SpooledTopic
-from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.core.errors import UsageError, listed
 from logbox_pipeline.core.tables import EVENT_COLUMNS, PARAMETER_COLUMNS
 
 _FRAME_COLUMNS = ("instance", "t_boot_us", "ts")
@@ -25,8 +25,8 @@ def topic_frame(folder: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
     """
     found = next((one for one in spooled.topics if one.topic == topic), None)
     if found is None:
-        known = ", ".join(sorted(one.topic for one in spooled.topics)) or "none"
-        raise UsageError(f"the log has no topic {topic}", hint=f"it has: {known}")
+        known = {one.topic for one in spooled.topics}
+        raise UsageError(f"the log has no topic {topic}", hint=f"it has: {listed(known)}")
     pieces = [
         piece.add_column(0, "instance", pa.repeat(pa.scalar(one.instance), piece.num_rows))
         for one in found.instances

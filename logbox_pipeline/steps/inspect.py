@@ -32,6 +32,11 @@ class InspectedLog:
     result: ParsedLog | UnparsedLog
     folder: Path
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Names of the topics that `frame` gives."""
+        return tuple(one.topic for one in self._parsed.spooled.topics)
+
     def frame(self, topic: str) -> pd.DataFrame:
         """Every row of a topic, as `steps.frames.topic_frame` gives it."""
         return topic_frame(self.folder, self._parsed.spooled, topic)

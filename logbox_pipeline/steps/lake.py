@@ -3,7 +3,7 @@
 Writing them costs one processor what taking the rows costs Postgres: both go on at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ from logbox_pipeline.adapters.catalog_logs import OwnedLog, PlannedFile
 from logbox_pipeline.core import keys, tables
 from logbox_pipeline.core.tables import TelemetryTable
 from logbox_pipeline.steps.lake_file import WrittenFile, write_file
-from logbox_pipeline.steps.parse import ParsedBatch, ReadLog
-from logbox_pipeline.steps.parse_worker import ParsedLog
+from logbox_pipeline.steps.parse import ParsedBatch
 from logbox_pipeline.steps.site import TRANSFERS, Site
 from logbox_pipeline.steps.supersede import Rewritten, rewrite_files
 
@@ -54,6 +53,11 @@ class LakeReport:
         return sum(one.size_bytes for one in self.files)
 
 
+def store(site: Site, held: Claim, parsed: ParsedBatch) -> LakeReport:
+    """Write and put; nothing counts yet."""
+    return put(site, held, write(site, held, parsed))
+
+
 def write(site: Site, held: Claim, parsed: ParsedBatch) -> WrittenBatch:
     """Write every Parquet file of the batch into scratch."""
     folder = site.folder(held)
@@ -64,7 +68,7 @@ def write(site: Site, held: Claim, parsed: ParsedBatch) -> WrittenBatch:
                 folder,
                 table.table_name,
                 tables.telemetry_schema(table),
-                _telemetry(parsed.read, table),
+                _telemetry(parsed, table),
             ),
             by_name,
         )
@@ -112,11 +116,8 @@ def put(site: Site, held: Claim, written: WrittenBatch) -> LakeReport:
 
 
 def _telemetry(
-    read: Iterable[ReadLog], table: TelemetryTable
+    parsed: ParsedBatch, table: TelemetryTable
 ) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
-    for one in read:
-        if isinstance(one.result, ParsedLog) and one.result.format == table.format:
-            for topic in one.result.spooled.topics:
-                if topic.topic == table.topic:
-                    for batch in spool.telemetry_batches(one.folder, topic, table):
-                        yield one.log, batch
+    for one, topic in parsed.by_table[table.format, table.topic]:
+        for batch in spool.telemetry_batches(one.folder, topic, table):
+            yield one.log, batch

@@ -32,6 +32,9 @@ _EPOCH = date(1970, 1, 1)
 LONGEST_LOAD_S = 1_800
 """A batch of 256 MB loads in seconds; PostgreSQL 17 and newer end what takes longer than this."""
 
+LONGEST_WAIT_S = 120
+"""For rows that another attempt has put and not committed, or a vehicle that another load holds:
+then this attempt is over, and the batch is offered again."""
 
 Batches = Callable[[ReadLog, ParsedLog], Iterator[pa.RecordBatch]]
 
@@ -54,10 +57,10 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
     with ThreadPoolExecutor(1) as beside, site.transaction() as cursor:
         look(cursor, held)
         _bound(cursor)
-        writing = beside.submit(lake.write, site, held, parsed)
+        storing = beside.submit(lake.store, site, held, parsed)
         table_rows = _copy(cursor, held, parsed)
-        stored = lake.put(site, held, writing.result())
-        _require_agreement(stored, table_rows)
+        stored = storing.result()
+        _require_agreement(parsed, stored, table_rows)
         fence(cursor, held)
         now = site.now()
         gone = take_over(cursor, parsed.growth, parsed.loading, stored.rewritten, now)
@@ -90,13 +93,21 @@ def _copy(cursor: Any, held: Claim, parsed: ParsedBatch) -> dict[str, int]:
 
 
 def _bound(cursor: Any) -> None:
-    """A process that sleeps in here would keep its batch from any other attempt for ever."""
+    """A process that sleeps in here would keep its batch from any other attempt for ever; one that
+    waits for such a process, or for the lake, is not to be ended by the server's own limits."""
     cursor.execute(
         """
         select set_config('transaction_timeout', %s, true)
         where current_setting('server_version_num')::int >= 170000
         """,
         (f"{LONGEST_LOAD_S}s",),
+    )
+    cursor.execute(
+        """
+        select set_config('lock_timeout', %s, true),
+            set_config('idle_in_transaction_session_timeout', %s, true)
+        """,
+        (f"{LONGEST_WAIT_S}s", f"{LONGEST_LOAD_S}s"),
     )
 
 
@@ -130,22 +141,23 @@ def _copy_telemetry(cursor: Any, held: Claim, parsed: ParsedBatch, table: Teleme
     day = (held.received_on - _EPOCH).days
 
     def rows() -> Iterator[pa.RecordBatch]:
-        for one in parsed.read:
-            if isinstance(one.result, ParsedLog) and one.result.format == table.format:
-                for topic in one.result.spooled.topics:
-                    if topic.topic == table.topic:
-                        for batch in spool.telemetry_batches(one.folder, topic, table):
-                            yield tables.postgres_rows(batch, one.log.log_id, day, schema)
+        for one, topic in parsed.by_table[table.format, table.topic]:
+            for batch in spool.telemetry_batches(one.folder, topic, table):
+                yield tables.postgres_rows(batch, one.log.log_id, day, schema)
 
     leaf = telemetry_tables.partition_of(table.table_name, held.received_on)
     return copy_batches(cursor, leaf, schema, rows())
 
 
-def _require_agreement(stored: LakeReport, table_rows: dict[str, int]) -> None:
-    for name, rows in stored.table_rows.items():
-        if name in table_rows and table_rows[name] != rows:
+def _require_agreement(parsed: ParsedBatch, stored: LakeReport, table_rows: dict[str, int]) -> None:
+    in_lake_only = {
+        table.table_name for table in parsed.tables.values() if table.lake_only_reason is not None
+    }
+    for name in sorted((stored.table_rows.keys() | table_rows.keys()) - in_lake_only):
+        in_parquet, in_postgres = stored.table_rows.get(name, 0), table_rows.get(name, 0)
+        if in_parquet != in_postgres:
             raise PermanentError(
-                f"table {name}: {rows} rows in Parquet, {table_rows[name]} in Postgres",
+                f"table {name}: {in_parquet} rows in Parquet, {in_postgres} in Postgres",
                 hint="this is a bug in Logbox: keep the batch and report it",
             )
 

@@ -131,6 +131,17 @@ def _drop_views(database_url: str) -> None:
             )
 
 
+def loaded_logs(database_url: str) -> int:
+    """How many logs have rows here; 0 before the first migration."""
+    connection = postgres.connect(database_url)
+    with closing(connection), connection.cursor() as cursor, postgres.translated():
+        cursor.execute("select to_regclass('logbox.logs') is not null")
+        if not cursor.fetchone()[0]:
+            return 0
+        cursor.execute("select count(*) from logbox.logs where state = 'loaded'")
+        return int(cursor.fetchone()[0])
+
+
 @contextmanager
 def _transaction(database_url: str) -> Iterator[Any]:
     try:

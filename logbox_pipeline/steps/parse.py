@@ -3,8 +3,10 @@
 The rows stand in scratch when this ends; nothing counts yet.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from logbox_pipeline.adapters import catalog_deliveries, catalog_logs, spool, te
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
 from logbox_pipeline.adapters.journal import journal_in
+from logbox_pipeline.adapters.spool import SpooledTopic
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
 from logbox_pipeline.core.track import TRACK_COLUMNS
@@ -57,6 +60,16 @@ class ParsedBatch:
     refused: tuple[RefusedMember, ...]
     growth: Growth
 
+    @cached_property
+    def by_table(self) -> dict[tuple[str, str], list[tuple[ReadLog, SpooledTopic]]]:
+        """Whose rows go to each table (format, topic), in log_id order."""
+        found: dict[tuple[str, str], list[tuple[ReadLog, SpooledTopic]]] = defaultdict(list)
+        for one in self.read:
+            if isinstance(one.result, ParsedLog):
+                for topic in one.result.spooled.topics:
+                    found[one.result.format, topic.topic].append((one, topic))
+        return found
+
     @property
     def loading(self) -> set[UUID]:
         """The logs that the load will bring the rows of."""
@@ -89,7 +102,7 @@ class ParsedBatch:
 
 
 def parse(site: Site, held: Claim) -> ParsedBatch:
-    """Own, parse, name and put the logs of a batch whose bytes are archived."""
+    """Own, parse and name the logs of a batch whose bytes are archived."""
     folder = site.folder(held)
     owned, duplicates, refused = _take_ownership(site, held, folder)
     site.reach("after_ownership")

@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -177,9 +178,19 @@ def make_ready() -> None:
         ) from error
 
 
-def _pool(workers: int) -> ProcessPool:
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPool]:
+    """Who leaves early waits for nobody: what is under way is stopped."""
     make_ready()
-    return ProcessPool(workers, initializer=prepare_worker, context=_WORKERS)
+    pool: Any = ProcessPool(workers, initializer=prepare_worker, context=_WORKERS)
+    try:
+        yield pool
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
 
 
 class _BarePopen(Popen):

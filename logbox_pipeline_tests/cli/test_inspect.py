@@ -115,6 +115,8 @@ def test_what_cannot_be_read_says_why_and_exits_1(tmp_path: Path) -> None:
     exit_code, output = run(written(tmp_path / "empty.ulg", b""))
     assert exit_code == 1
     assert "the log has no bytes" in output
+    (log,) = described(run(tmp_path / "empty.ulg", "--json")[1])
+    assert (log["state"], log["reason"]) == ("quarantined", "empty")
 
 
 def test_rows_of_a_topic_and_events_are_shown(tmp_path: Path) -> None:
@@ -145,7 +147,10 @@ def test_an_unknown_topic_or_file_is_wrong_use(tmp_path: Path) -> None:
     path = written(tmp_path / "f.ulg", ulog(seed=1))
     exit_code, output = run(path, "--topic", "nothing_such")
     assert exit_code == 2
-    assert "it has: " in output
+    assert "it has events and: " in output
+    exit_code, output = run(path, "--topic", "vehicle_atitude")
+    assert exit_code == 2
+    assert "did you mean vehicle_attitude" in output
     exit_code, output = run(tmp_path / "none.ulg")
     assert exit_code == 2
     assert "is no file" in output
@@ -158,3 +163,19 @@ def test_nothing_a_file_says_reaches_the_terminal_as_markup(tmp_path: Path) -> N
     assert exit_code == 0
     assert "[red]x[/red]" in output
     assert "\x1b" not in output
+
+
+def test_a_topic_is_found_in_whichever_member_has_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "card.zip", "w") as archive:
+        archive.writestr("companion.jsonl", b'{"msg":"x"}\n' * 3)
+        archive.writestr("flight.ulg", ulog(seed=1))
+    exit_code, output = run(tmp_path / "card.zip", "--topic", "vehicle_attitude", "--rows", "1")
+    assert exit_code == 0
+    assert "flight.ulg" in output
+    assert "companion.jsonl" not in output
+
+
+def test_wide_rows_are_folded(tmp_path: Path) -> None:
+    path = written(tmp_path / "f.ulg", ulog(seed=1))
+    _, output = run(path, "--topic", "vehicle_local_position", "--rows", "2")
+    assert max(map(len, output.splitlines())) <= 101

@@ -73,7 +73,7 @@ def test_a_rate_that_does_not_divide_a_second_does_not_drift() -> None:
     assert list(frame.index) == [0, 333_333, 666_667, 1_000_000]
 
 
-@pytest.mark.parametrize("hz", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("hz", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_wrong_use(hz: float) -> None:
     with pytest.raises(UsageError, match="hz is"):
         align({"a": topic([0], [1])}, hz)
@@ -92,3 +92,13 @@ def test_more_rows_than_memory_likes_are_refused_first(monkeypatch: pytest.Monke
     monkeypatch.setattr(alignment, "MOST_ROWS", 1_000)
     with pytest.raises(UsageError, match="1,001 rows"):
         align({"a": topic([0, 100_000], [1, 2])}, hz=10)
+
+
+def test_a_vehicle_that_started_twice_is_aligned_by_utc() -> None:
+    first, second = topic([0, 100], [1, 2]), topic([0, 100], [101, 102])
+    later = pa.array([at + timedelta(seconds=10) for at in second["ts"].to_pylist()], STAMP)
+    both = pa.concat_tables([first, second.set_column(1, "ts", later)])
+    frame = align({"a": both}, hz=10)
+    assert frame.index.name == "ts"
+    assert column(frame, "a.x")[:2] == [1, 2]
+    assert column(frame, "a.x")[-2:] == [101, 102]

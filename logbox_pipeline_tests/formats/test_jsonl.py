@@ -172,7 +172,9 @@ def test_a_nul_byte_in_a_text_is_replaced() -> None:
 
 
 def test_a_line_behind_zeros_is_a_row() -> None:
-    assert one(b"\0" * 100 + b'{"msg":"after power loss"}')["message"] == "after power loss"
+    parsed = parse(b'{"msg":"before"}\n' + bytes(100) + b'{"msg":"after power loss"}\n')
+    assert [event["message"] for event in parsed.events] == ["before", "after power loss"]
+    assert [damage.reason for damage in parsed.damages] == ["zeroed"]
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e999999"])
@@ -401,3 +403,15 @@ def test_mutated_bytes_never_raise(edits: list[tuple[int, bytes]], seed: int) ->
 def _parsed(data: bytes) -> Parsed:
     """Past recognition: straight into the parser."""
     return parse(GOOD * 20 + data)
+
+
+@pytest.mark.parametrize("size", [8, 64, 4_200])
+def test_a_run_of_zeros_beside_whole_lines_is_damage(size: int) -> None:
+    lines = [b'{"msg":"%d"}\n' % number for number in range(50)]
+    data = b"".join(lines[:20]) + bytes(size) + b"".join(lines[20:])
+    parsed = parse(data, format_name="jsonl")
+    assert len(parsed.events) == 50
+    (damage,) = parsed.damages
+    at = len(b"".join(lines[:20]))
+    assert (damage.start, damage.end, damage.reason) == (at, at + size, "zeroed")
+    assert damage.line == 21

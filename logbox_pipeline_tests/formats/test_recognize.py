@@ -10,7 +10,8 @@ from logbox_pipeline.simulator.csv_writer import STYLES, write_csv
 from logbox_pipeline.simulator.dji_app_writer import write_dji_app
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.ulog_writer import write_ulog
-from logbox_pipeline_tests.formats.parsing import RECEIVED_AT
+from logbox_pipeline_tests.formats.parsing import RECEIVED_AT, parse
+from logbox_pipeline_tests.formats.small_logs import SMALL_LOGS
 
 
 def name_of(data: bytes) -> str | None:
@@ -95,3 +96,25 @@ def test_an_encrypted_ulog_is_known_and_unreadable() -> None:
 
 def test_formats_have_names_of_their_own() -> None:
     assert len({known.name for known in FORMATS}) == len(FORMATS)
+
+
+@pytest.mark.parametrize("hole", [70_000, 200_000])
+@pytest.mark.parametrize("kept", [0, 100])
+@pytest.mark.parametrize("name", ["mavlink", "jsonl", "syslog", "text", "csv"])
+def test_a_log_whose_beginning_was_zeroed_is_known_by_what_follows(
+    name: str, kept: int, hole: int
+) -> None:
+    log = SMALL_LOGS[name].write(1) * 3
+    data = log[:kept] + bytes(hole) + log[kept:]
+    limits = Limits(received_at=RECEIVED_AT)
+    recognized = recognize(memoryview(data), limits)
+    assert recognized is not None
+    assert recognized.format.name in (name, "text")
+    parsed = parse(data)
+    assert parsed.rows_total + len(parsed.events) >= 30
+    assert sum(damage.end - damage.start for damage in parsed.damages) >= hole
+
+
+def test_a_hole_with_nothing_behind_it_is_no_format() -> None:
+    assert name_of(bytes(300_000)) is None
+    assert name_of(b"\xff" * 300_000) is None

@@ -182,3 +182,20 @@ def test_mutated_bytes_never_raise(edits: list[tuple[int, bytes]], cut: int) -> 
 @given(st.binary(max_size=3000))
 def test_any_bytes_behind_the_magic_never_raise(tail: bytes) -> None:
     parse(SHORT[:16] + tail)
+
+
+def test_an_offset_of_appended_data_that_cannot_be_costs_nothing() -> None:
+    flags = struct.pack("<HB", 40, ord("B")) + bytes(8) + b"\x01" + bytes(7)
+    # Within the flags' own definitions, in the middle of the file, and behind its end.
+    for offset in (20, len(SHORT) // 2 + 1, 10**15):
+        at = SHORT.index(b"\x28\x00B") if b"\x28\x00B" in SHORT[:80] else 16
+        behind = at + 43 if SHORT[at + 2 : at + 3] == b"B" else at
+        data = SHORT[:16] + flags + struct.pack("<3Q", offset, 0, 0) + SHORT[behind:]
+        assert parse(data).rows_total == parse(SHORT).rows_total
+
+
+def test_columns_of_all_topics_together_are_limited() -> None:
+    parsed = parse(SHORT, all_columns=20)
+    assert parsed.rows_total == parse(SHORT).rows_total
+    assert sum(table.num_columns - 2 for table in parsed.rows.values()) < 80
+    assert {damage.reason for damage in parsed.damages} == {"too_many_columns"}

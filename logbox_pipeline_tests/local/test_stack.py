@@ -367,3 +367,11 @@ def test_a_home_in_a_closed_folder_is_opened_to_postgres_alone(home: Path) -> No
     entries = postgres.read_acl(closed)
     assert (postgres.ACL_OTHER, 0, postgres.ACL_NO_ID) in entries
     assert (postgres.ACL_GROUP_OBJ, 0, postgres.ACL_NO_ID) in entries
+
+
+def test_a_folder_of_somebody_elses_is_left_as_it_is(home: Path) -> None:
+    home.mkdir()
+    (home / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"it holds thesis\.txt"):
+        EmbeddedStack(home).start()
+    assert [one.name for one in home.iterdir()] == ["thesis.txt"]
