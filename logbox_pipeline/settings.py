@@ -144,8 +144,12 @@ def load_settings() -> Settings:
 
     Raises SettingError naming the first wrong setting.
     """
-    home = Path(os.environ.get("LOGBOX_HOME", ".logbox"))
-    return _read(*stack_files(home), Path(".env"))
+    return _read(*stack_files(home_folder()), Path(".env"))
+
+
+def home_folder() -> Path:
+    """Where the stack is, whatever else the settings say."""
+    return Path(os.environ.get("LOGBOX_HOME", ".logbox"))
 
 
 def _read(*files: Path) -> Settings:

@@ -97,7 +97,8 @@ def states(cursor: Any) -> list[Row]:
         """
         select state, log_state, reason, count(*) as files, sum(size_bytes)::bigint as size_bytes
         from (
-            select distinct d.delivery_id, d.size_bytes, d.state, l.state as log_state,
+            select distinct d.delivery_id, d.size_bytes, d.state,
+                case when l.superseded_by is null then l.state else 'superseded' end as log_state,
                 coalesce(d.reason, l.reason) as reason
             from logbox.deliveries d
             left join logbox.logs l on l.delivery_id = d.delivery_id

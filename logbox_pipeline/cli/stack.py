@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from logbox_pipeline.cli.say import say
-from logbox_pipeline.core.errors import TransientError, UsageError
+from logbox_pipeline.core.errors import SettingError, TransientError, UsageError
 from logbox_pipeline.local.postgres import binary
 from logbox_pipeline.local.site import running, set_up_embedded
 from logbox_pipeline.local.stack import running_pid, stop_running
-from logbox_pipeline.settings import is_embedded, load_settings, required
+from logbox_pipeline.settings import home_folder, is_embedded, load_settings, required
 from logbox_pipeline.steps.setup import set_up
 from logbox_pipeline.steps.site import open_site
 
@@ -39,7 +39,11 @@ def up() -> None:
 
 def down() -> None:
     """Stop the embedded stack, from any terminal. Its data stays."""
-    home = load_settings().home
+    try:
+        home = load_settings().home
+    except SettingError:
+        # What is wrong in .env must not keep it running.
+        home = home_folder()
     say("stopped" if stop_running(home) else f"nothing runs in {home}")
 
 

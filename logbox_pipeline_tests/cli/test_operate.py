@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -224,3 +225,24 @@ def test_since_refuses_what_is_no_time() -> None:
     for text in ("", "yesterday", "999999w", "-1d"):
         with pytest.raises(UsageError, match="is no time"):
             _since(text, datetime(2026, 3, 10, tzinfo=UTC) + timedelta(0))
+
+
+def test_a_misspelt_setting_does_not_keep_the_stack_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOGBOX_HOME", str(tmp_path / "home"))
+    (tmp_path / ".env").write_text("LOGBOX_WEB_PROT=3001\n")
+    result = run("down")
+    assert result.exit_code == 0
+    assert "nothing runs in" in result.stderr
+
+
+def test_a_log_that_gave_way_is_shown_as_superseded(site: Site) -> None:
+    whole = LOG * 3
+    upload(site, "landing/acme/d1/a.jsonl", whole[: len(LOG)])
+    ingest_all(site)
+    upload(site, "landing/acme/d1/b.jsonl", whole)
+    ingest_all(site)
+    states = {one["log_state"]: one["files"] for one in run_json("status")["states"]}
+    assert states == {"loaded": 1, "superseded": 1}

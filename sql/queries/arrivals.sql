@@ -4,7 +4,10 @@ select d.received_on, d.client, d.state, l.state as log_state,
     pg_size_pretty(sum(d.size_bytes)) as size
 from logbox.deliveries d
 left join lateral (
-    select distinct state, reason from logbox.logs where delivery_id = d.delivery_id
+    select distinct case when superseded_by is null then state else 'superseded' end as state,
+        reason
+    from logbox.logs
+    where delivery_id = d.delivery_id
 ) l on true
 where d.received_on >= current_date - 7
 group by 1, 2, 3, 4, 5
