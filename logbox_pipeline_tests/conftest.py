@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 HOME_VARIABLE = "LOGBOX_TEST_RUN_HOME"
 PID_VARIABLE = "LOGBOX_TEST_RUN_PID"
 START_TIMEOUT_S = 90
+
+# The same cases each time, so that only a change turns `make test` red; `make fuzz` draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+if "LOGBOX_FUZZ_CASES" not in os.environ:
+    hypothesis.settings.load_profile("repeatable")
 
 
 @dataclass(frozen=True)

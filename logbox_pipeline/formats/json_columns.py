@@ -149,7 +149,6 @@ def _find(scan: Scan) -> _Found:
         rest = rest & _MASKS[np.maximum(_LENGTHS[name[long]] - 8 * part, 0)]
         exact[long] &= rest == _WORDS[name[long], part]
     first = scan.octets[scan.value[likely]]
-    exact &= first != ord("n")  # null says nothing
     if not exact.all():
         kept = np.flatnonzero(exact)
         likely, name, first = likely[kept], name[kept], first[kept]
@@ -161,6 +160,12 @@ def _find(scan: Scan) -> _Found:
     if marked.any():
         scale[line[marked]] = LevelScale.PYTHON
     roles = _ROLES[name]
+    unsettled[line[roles == _BY_HAND]] = True
+    is_null = first == ord("n")  # says nothing but that its name is there
+    if is_null.any():
+        kept = np.flatnonzero(~is_null)
+        likely, name, first = likely[kept], name[kept], first[kept]
+        line, roles = line[kept], roles[kept]
     for role in Role:
         chosen = np.flatnonzero(roles == role)
         at = line[chosen]
@@ -180,7 +185,6 @@ def _find(scan: Scan) -> _Found:
             own = _SCALES[name[chosen]]
             special = np.flatnonzero(own != LevelScale.PINO)
             scale[at[special]] = own[special]
-    unsettled[line[roles == _BY_HAND]] = True
     wrapping = _IS_WRAPPER[name] & (first == _BRACE)
     if wrapping.any():
         lacks = np.any(member[[Role.TIME, Role.LEVEL, Role.SOURCE, Role.MESSAGE]] < 0, axis=0)

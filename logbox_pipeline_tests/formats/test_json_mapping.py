@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logbox_pipeline.formats.json_columns import event_columns
@@ -243,6 +243,9 @@ _members = st.dictionaries(
 
 
 @settings(max_examples=400, deadline=4000)
+@example([{"level": 20, "lineno": None}], None)
+@example([{"reqId": None, "app": "files", "level": 2}], None)
+@example([{"ctx": None, "s": "E", "c": "x"}], None)
 @given(st.lists(_members, min_size=1, max_size=12), st.sampled_from([None, (", ", ": ")]))
 def test_a_block_means_what_its_records_mean(
     records: list[dict[str, Any]], separators: tuple[str, str] | None

@@ -97,7 +97,7 @@ def opened(data: bytes) -> dict[str, bytes | str | tuple[bytes, list[str]]]:
 @pytest.mark.parametrize(
     ("data", "wrapper"),
     [
-        (gzip.compress(b"x"), Wrapper.GZIP),
+        (gzip.compress(b"x", mtime=0), Wrapper.GZIP),
         (zstd(b"x"), Wrapper.ZSTD),
         (SKIPPABLE + SKIPPABLE + zstd(b"x"), Wrapper.ZSTD),
         (zipped([("a", b"x")]), Wrapper.ZIP),
@@ -107,7 +107,7 @@ def opened(data: bytes) -> dict[str, bytes | str | tuple[bytes, list[str]]]:
         (b"\x1f\x8b\x08\xff reserved flags", None),
         (SKIPPABLE, None),
         (SKIPPABLE + b"\x04\x22\x4d\x18 is LZ4", None),
-        (SKIPPABLE + gzip.compress(b"x"), None),
+        (SKIPPABLE + gzip.compress(b"x", mtime=0), None),
         (b"PKZIP is a word", None),
         (b"ULog\x01\x12\x35", None),
     ],
