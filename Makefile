@@ -31,7 +31,7 @@ setup: $(READY) ## Make buckets, roles, databases, tables; again is harmless
 	@$(BIN)/logbox setup
 
 test: $(READY) ## Run the tests on a Postgres and an S3 of their own (ARGS goes to pytest)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 fuzz: $(READY) ## Damage logs of every format, cases=20000 of each, and look that nothing breaks
 	@LOGBOX_FUZZ_CASES=$(or $(cases),20000) $(BIN)/python -m pytest -n 2 \

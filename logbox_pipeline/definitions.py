@@ -2,22 +2,53 @@
 
 import dagster as dg
 
-from logbox_pipeline.defs.assets import ingest_batch, received_logs
-from logbox_pipeline.defs.checks import catalog_checks, row_count_check
-from logbox_pipeline.defs.jobs import checks_job, ingest_job, purge_event_log
+from logbox_pipeline.defs import assets, checks, jobs, schedules, sensors
 from logbox_pipeline.defs.resources import SiteResource
-from logbox_pipeline.defs.schedules import checks_schedule, purge_schedule
-from logbox_pipeline.defs.sensors import alert_on_failure, landing_sensor
 
 
 def build_defs(site: SiteResource) -> dg.Definitions:
     """All definitions around one site."""
     return dg.Definitions(
-        assets=[received_logs, ingest_batch],
-        asset_checks=[catalog_checks, row_count_check],
-        jobs=[ingest_job, checks_job, purge_event_log],
-        schedules=[checks_schedule, purge_schedule],
-        sensors=[landing_sensor, alert_on_failure],
+        assets=[
+            assets.received_logs,
+            assets.ingest_batch,
+            assets.replicated_logs,
+            assets.access_log,
+            assets.reconciliation,
+            assets.recovery_drill,
+        ],
+        asset_checks=[
+            checks.catalog_checks,
+            checks.row_count_check,
+            checks.refused_requests_check,
+            checks.drill_check,
+        ],
+        jobs=[
+            jobs.ingest_job,
+            jobs.replicate_job,
+            jobs.checks_job,
+            jobs.audit_job,
+            jobs.reconcile_job,
+            jobs.reconcile_deep_job,
+            jobs.repair_job,
+            jobs.drill_job,
+            jobs.seal_job,
+            jobs.compact_job,
+            jobs.retain_job,
+            jobs.purge_event_log,
+        ],
+        schedules=[
+            schedules.checks_schedule,
+            schedules.audit_schedule,
+            schedules.reconcile_schedule,
+            schedules.reconcile_deep_schedule,
+            schedules.drill_schedule,
+            schedules.seal_schedule,
+            schedules.compact_schedule,
+            schedules.retain_schedule,
+            schedules.purge_schedule,
+        ],
+        sensors=[sensors.landing_sensor, sensors.replication_sensor, sensors.alert_on_failure],
         resources={"site": site},
         executor=dg.in_process_executor,
     )

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(
         None, description="S3 endpoint; empty means AWS itself in LOGBOX_S3_REGION."
     )
-    s3_region: str = Field("us-east-1", description="Region of the three buckets.")
+    s3_region: str = Field("us-east-1", description="Region of these three buckets.")
     s3_access_key_id: str | None = Field(
         None, description="Logbox's own key; empty means the usual AWS credential chain."
     )
@@ -44,6 +44,28 @@ class Settings(BaseSettings):
     landing_bucket: str = Field("logbox-landing", description="Drones write here. Versioned.")
     archive_bucket: str = Field("logbox-archive", description="The originals. Versioned.")
     lake_bucket: str = Field("logbox-lake", description="Parquet; analysts read here.")
+
+    replica_bucket: str = Field(
+        "logbox-replica", description="A copy of each original, elsewhere. Versioned."
+    )
+    replica_s3_endpoint: str | None = Field(
+        None,
+        description="S3 endpoint of the replica; empty means AWS itself in its region.",
+    )
+    replica_s3_region: str | None = Field(
+        None, description="Region of the replica; empty means LOGBOX_S3_REGION."
+    )
+    replica_access_key_id: str | None = Field(
+        None, description="A key for the replica alone; empty means the usual AWS credential chain."
+    )
+    replica_secret_access_key: str | None = Field(
+        None, description="The secret of that key.", repr=False
+    )
+    replication: Literal["copy", "external", "off"] | None = Field(
+        None,
+        description="Who copies: Logbox (copy), the store by itself while Logbox verifies "
+        "(external), nobody (off). Empty: copy once a bucket, endpoint or region is set here.",
+    )
 
     database_url: str | None = Field(
         None, description="The pipeline's database, as role logbox_writer.", repr=False
@@ -111,8 +133,29 @@ class Settings(BaseSettings):
         2_000, gt=0, description="Further telemetry tables stay in the lake only."
     )
 
+    postgres_telemetry_days: int = Field(
+        0,
+        ge=0,
+        description="Telemetry of months that are wholly older leaves Postgres; 0 keeps all.",
+    )
+
     lake_grace_s: int = Field(
         3_600, ge=0, description="How long a replaced Parquet file may still be read."
+    )
+    compaction_grace_s: int = Field(
+        300, ge=0, description="The same for one whose rows compaction put into a larger file."
+    )
+    lake_file_bytes: int = Field(
+        128 * 1024**2,
+        gt=0,
+        description="Compaction makes Parquet files of about so many bytes of closed days.",
+    )
+
+    drill_days: int = Field(
+        2, gt=0, description="Days that the weekly drill rebuilds and compares."
+    )
+    scrub_days: int = Field(
+        30, gt=0, description="In so many nightly scrubs every stored byte is read again."
     )
 
     freshness_promise_s: int = Field(
@@ -121,18 +164,61 @@ class Settings(BaseSettings):
     stale_after_s: int = Field(
         3_600, gt=0, description="An object still in landing for so long is stale."
     )
+    replica_lag_s: int = Field(
+        900,
+        gt=0,
+        description="An archived log not in the replica for so long makes its check warn.",
+    )
     silent_after_s: int = Field(
         7 * 86_400, gt=0, description="A client unheard of for so long is overdue."
     )
     event_log_days: int = Field(30, gt=0, description="Dagster run events older than this go.")
+    access_log_prefix: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9.-]{3,63}/[^,\s]*(,s3://[a-z0-9.-]{3,63}/[^,\s]*)*$",
+        description="Where AWS puts S3 server access logs: s3://bucket/prefix/, comma-separated.",
+    )
+    access_log_days: int = Field(90, gt=0, description="Requests to the stores older than this go.")
+    refused_requests_h: int = Field(
+        24, gt=0, description="How many hours a refused request makes its check warn."
+    )
     alert_webhook_url: str | None = Field(
         None, description="Slack-compatible webhook that is told of failed runs.", repr=False
     )
+    secret_key: str | None = Field(
+        None,
+        description="What the key of receipts and seals is made from, 32 characters or more.",
+        repr=False,
+    )
+    signing_key: str | None = Field(
+        None,
+        description="That key itself instead: base64 of 32 bytes, or an Ed25519 key in PEM.",
+        repr=False,
+    )
+    receipt_public_key: str | None = Field(
+        None, description="Public keys of earlier receipts and seals, with commas between them."
+    )
+    archive_lock_days: int = Field(
+        0, ge=0, description="Object lock (GOVERNANCE) of the archive, in days; 0 is none."
+    )
+
     failpoint: str | None = Field(
         None, description="For tests: the place in the commit order where a run kills itself."
     )
     web_host: str = Field("127.0.0.1", description="Address of the Dagster UI.")
     web_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
+
+    @property
+    def access_log_prefixes(self) -> tuple[str, ...]:
+        return tuple(self.access_log_prefix.split(",")) if self.access_log_prefix else ()
+
+    @property
+    def replicates_by(self) -> Literal["copy", "external", "off"]:
+        """LOGBOX_REPLICATION, or what the other settings of the replica make of it."""
+        if self.replication is not None:
+            return self.replication
+        place = {"replica_bucket", "replica_s3_endpoint", "replica_s3_region"}
+        return "copy" if place & self.model_fields_set else "off"
 
     @property
     def scratch(self) -> Path:
@@ -188,6 +274,13 @@ def is_embedded() -> bool:
     """Whether no store and no database is configured, so that the embedded stack serves."""
     own = _read(Path(".env"))
     return own.database_url is None and own.s3_endpoint is None and own.s3_access_key_id is None
+
+
+def is_replica_embedded() -> bool:
+    """Whether the embedded stack runs a replica: no other is configured, and one is wanted."""
+    own = _read(Path(".env"))
+    elsewhere = {"replica_s3_endpoint", "replica_s3_region", "replica_access_key_id"}
+    return own.replication != "off" and not elsewhere & own.model_fields_set
 
 
 def required(value: str | None, name: str) -> str:

@@ -4,8 +4,8 @@ stack       one embedded stack for the whole run, shared by all pytest-xdist wor
 database    the URL of a fresh, empty database, dropped after the test
 buckets     a prefix of bucket names that no other test uses; buckets under it are removed
 cluster     the roles of setup, made once per run, and a migrated database to copy
-site        a `steps.site.Site` of its own: fresh database as logbox_writer, three fresh buckets,
-            clients `acme` and `beta`
+site        a `steps.site.Site` of its own: fresh database as logbox_writer, four fresh buckets,
+            the replica's on the second S3 endpoint, clients `acme` and `beta`
 """
 
 import contextlib
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 HOME_VARIABLE = "LOGBOX_TEST_RUN_HOME"
 PID_VARIABLE = "LOGBOX_TEST_RUN_PID"
 START_TIMEOUT_S = 90
+ENOUGH_MEMORY_BYTES = 6 * 1024**3
 
 # The same cases each time, so that only a change turns `make test` red; `make fuzz` draws new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -56,14 +57,22 @@ class Stack:
 
     def client(self, service: str = "s3", **credentials: Any) -> Any:
         """A boto3 client of the administrator, or of other credentials."""
+        endpoint = self.iam_endpoint if service == "iam" else self.s3_endpoint
+        return self._client(service, endpoint, "LOGBOX_S3", credentials)
+
+    def replica_client(self) -> Any:
+        """A boto3 client of the replica's administrator."""
+        endpoint = self.environment["LOGBOX_REPLICA_S3_ENDPOINT"]
+        return self._client("s3", endpoint, "LOGBOX_REPLICA", {})
+
+    def _client(self, service: str, endpoint: str, prefix: str, credentials: Any) -> Any:
         import boto3
         from botocore.config import Config
 
         keys = {
-            "aws_access_key_id": self.access_key_id,
-            "aws_secret_access_key": self.secret_access_key,
+            "aws_access_key_id": self.environment[f"{prefix}_ACCESS_KEY_ID"],
+            "aws_secret_access_key": self.environment[f"{prefix}_SECRET_ACCESS_KEY"],
         } | credentials
-        endpoint = self.iam_endpoint if service == "iam" else self.s3_endpoint
         config = Config(
             retries={"max_attempts": 1, "mode": "standard"},
             max_pool_connections=32,
@@ -79,9 +88,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_controller(config):
         # Workers are this process's children and find the same folder by its name.
         os.environ[HOME_VARIABLE] = str(
-            Path(tempfile.gettempdir()) / f"logbox-tests-{os.getpid()}-{secrets.token_hex(4)}"
+            quick_folder() / f"logbox-tests-{os.getpid()}-{secrets.token_hex(4)}"
         )
         os.environ[PID_VARIABLE] = str(os.getpid())
+
+
+def quick_folder() -> Path:
+    """Where the run's stack lives: in memory when there is enough, since each PUT waits for the
+    disk, and tests do little else."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > ENOUGH_MEMORY_BYTES:
+        return memory
+    return Path(tempfile.gettempdir())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -140,10 +158,10 @@ def buckets(stack: Stack) -> Iterator[str]:
     """A prefix for bucket names, such as `t1f0c9a2b-`; what the test made under it is removed."""
     prefix = f"t{secrets.token_hex(5)}-"
     yield prefix
-    s3 = stack.client()
-    for bucket in s3.list_buckets()["Buckets"]:
-        if bucket["Name"].startswith(prefix):
-            remove_bucket(s3, bucket["Name"])
+    for s3 in (stack.client(), stack.replica_client()):
+        for bucket in s3.list_buckets()["Buckets"]:
+            if bucket["Name"].startswith(prefix):
+                remove_bucket(s3, bucket["Name"])
 
 
 @dataclass(frozen=True)
@@ -246,9 +264,15 @@ def new_site(cluster: Cluster, stack: Stack, buckets: str, folder: Path) -> Iter
             landing_bucket=f"{buckets}landing",
             archive_bucket=f"{buckets}archive",
             lake_bucket=f"{buckets}lake",
+            replica_bucket=f"{buckets}replica",
+            replica_s3_endpoint=stack.environment["LOGBOX_REPLICA_S3_ENDPOINT"],
+            replica_s3_region=stack.environment["LOGBOX_REPLICA_S3_REGION"],
+            replica_access_key_id=stack.environment["LOGBOX_REPLICA_ACCESS_KEY_ID"],
+            replica_secret_access_key=stack.environment["LOGBOX_REPLICA_SECRET_ACCESS_KEY"],
             admin_database_url=stack.admin_database_url,
             owner_database_url=cluster.url(OWNER, database),
             database_url=cluster.url(WRITER, database),
+            secret_key="a secret of tests, of at least 32 characters",
             parse_workers=1,
         )
         site = open_site(settings)
@@ -276,7 +300,10 @@ def copied_database(cluster: Cluster) -> Iterator[str]:
 
 def remove_bucket(s3: Any, bucket: str) -> None:
     def remove(found: dict[str, Any]) -> None:
-        s3.delete_object(Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"])
+        s3.delete_object(
+            Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"],
+            BypassGovernanceRetention=True,
+        )  # fmt: skip
 
     # One by one: keys with control characters make DeleteObjects answer 500.
     with ThreadPoolExecutor(8) as threads:

@@ -5,16 +5,23 @@ import io
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import psycopg2
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
+from logbox_pipeline.adapters import catalog_outbox
 from logbox_pipeline.adapters.catalog_batches import Claim, OpenBatch
+from logbox_pipeline.adapters.catalog_outbox import Owed
+from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import RunSeen
+from logbox_pipeline.core.told import Line, Subject, lines
 from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.manifest import tell_all
 from logbox_pipeline.steps.report import StepReport
 from logbox_pipeline.steps.sense import Tick, sense
 from logbox_pipeline.steps.site import Site
@@ -103,6 +110,18 @@ def one(site: Site, query: str, *values: Any) -> Any:
 
 
 def change(site: Site, statement: str, *values: Any) -> None:
+    """By somebody's own hand, as in psql: neither archive nor drones are told of it."""
+    url = site.settings.database_url
+    with (
+        closing(psycopg2.connect(url, options="-c timezone=UTC")) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement, values or None)
+
+
+def write(site: Site, statement: str, *values: Any) -> None:
+    """As Logbox does, which owes the archive and the drones word of it."""
     with site.transaction() as cursor:
         cursor.execute(statement, values or None)
 
@@ -121,7 +140,9 @@ def states(site: Site) -> list[tuple[str, str | None]]:
 
 
 def keys_in(bucket: Any, prefix: str = "") -> list[str]:
-    return [found.key for found in bucket.list_all(prefix)]
+    """Receipts only when asked for: there is one of all that happens."""
+    found = [each.key for each in bucket.list_all(prefix)]
+    return found if prefix else [key for key in found if not key.startswith("receipts/")]
 
 
 # What must be the same after any accident as after a clean run
@@ -136,9 +157,9 @@ def snapshot(site: Site) -> dict[str, Any]:
         "archive": sorted(
             key
             for key in keys_in(site.archive)
-            if not key.startswith("archive/manifests/") and not key.startswith("archive/journal/")
+            if not key.startswith((keys.MANIFESTS_PREFIX, keys.JOURNAL_PREFIX))
         ),
-        "manifests": _manifests(site),
+        "untold": untold(site),
     }
 
 
@@ -230,36 +251,37 @@ def _lake(site: Site) -> dict[str, list[str]]:
     return {table: sorted(lines) for table, lines in found.items()}
 
 
-_NOT_COMPARED = ("delivery_id", "batch_id", "version_id", "received_on", "quarantine_key")
+def told(site: Site) -> dict[tuple[str, str], dict[str, Any] | None]:
+    """What manifests and journal say of each row: the last that was told."""
+    newest: dict[tuple[str, str], Line] = {}
+    for prefix in (keys.MANIFESTS_PREFIX, keys.JOURNAL_PREFIX):
+        for key in keys_in(site.archive, prefix):
+            read = site.archive.read(key)
+            assert read is not None
+            for line in lines(read[0]):
+                place = line.kind, line.id
+                if place not in newest or newest[place].told_at <= line.told_at:
+                    newest[place] = line
+    return {
+        place: None if line.text is None else json.loads(line.text)
+        for place, line in newest.items()
+    }
 
 
-def _manifests(site: Site) -> dict[str, list[str]]:
-    """The newest line on each delivery, log and column, by kind of manifest."""
-    newest: dict[tuple[str, str], tuple[int, str]] = {}
-    for key in keys_in(site.archive, "archive/manifests/"):
-        number, kind = key.removesuffix(".jsonl").rsplit("-", 2)[1:]
-        read = site.archive.read(key)
-        assert read is not None
-        for text in read[0].splitlines():
-            line = json.loads(text)
-            about = (line["kind"], *(line.get(name) for name in (
-                "client", "delivery_id", "log_id", "table_name", "column_name", "sha256", "member"
-            )))  # fmt: skip
-            kept = {
-                name: value
-                for name, value in line.items()
-                if not name.endswith("_at") and name not in _NOT_COMPARED
-            }
-            if kind == "intake" and kept.get("state") == "duplicate":
-                # An earlier attempt found out; that belongs into the outcome.
-                kept["state"] = "archived"
-            said = (int(number), json.dumps(kept, sort_keys=True))
-            place = (kind, str(about))
-            newest[place] = max(newest.get(place, said), said)
-    found: dict[str, list[str]] = {}
-    for (kind, _), (_, said_last) in newest.items():
-        found.setdefault(kind, []).append(said_last)
-    return {kind: sorted(lines) for kind, lines in found.items()}
+def untold(site: Site) -> list[tuple[str, str]]:
+    """Rows that stand in the catalog otherwise than in the archive, once nothing is owed."""
+    tell_all(site)
+    archive = told(site)
+    with site.transaction() as cursor:
+        owed = [Owed(Subject(kind), id_, 0, is_gone=True) for kind, id_ in archive]
+        catalog = {
+            (str(row.subject), row.id): None if row.row is None else json.loads(row.row)
+            for row in catalog_outbox.rows(cursor, owed)
+        }
+        cursor.execute("select count(*) from logbox.deliveries where batch_id is not null")
+        (expected,) = cursor.fetchone()
+    assert sum(kind == "delivery" for kind, _ in archive) >= expected
+    return sorted(place for place in archive if archive[place] != catalog[place])
 
 
 def _without_ids(site: Site, key: str) -> str:

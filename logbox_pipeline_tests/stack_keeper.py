@@ -12,7 +12,10 @@ import shutil
 import signal
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
+
+import psycopg2
 
 from logbox_pipeline.local.processes import write_private
 from logbox_pipeline.local.stack import EmbeddedStack
@@ -26,6 +29,7 @@ def main() -> None:
     stack = EmbeddedStack(home / "stack")
     try:
         with stack:
+            stop_waiting_for_the_disk(stack)
             write_private(home / "ready.json", json.dumps(stack.environment()))
             while not ended.wait(0.5) and is_alive(pytest_pid):
                 pass
@@ -35,6 +39,17 @@ def main() -> None:
         raise
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def stop_waiting_for_the_disk(stack: EmbeddedStack) -> None:
+    """Tests kill processes, never the machine: what the kernel has is safe. Each test makes a
+    database and drops it, which is mostly waiting otherwise; nothing lives to be vacuumed."""
+    with closing(psycopg2.connect(stack.environment()["LOGBOX_ADMIN_DATABASE_URL"])) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+                cursor.execute(f"alter system set {setting} = off")
+            cursor.execute("select pg_reload_conf()")
 
 
 def is_alive(pid: int) -> bool:

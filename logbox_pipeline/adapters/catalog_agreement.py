@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
+
+from logbox_pipeline.core.tables import CATALOG_TABLES
 
 
 @dataclass(frozen=True)
 class LiveFile:
-    """`batch_id`: whose logs' rows are in it, whoever wrote it."""
+    """`batch_ids`: whose logs' rows are in it, whoever wrote it; several after compaction."""
 
     lake_key: str
     table_name: str
-    batch_id: str
+    batch_ids: tuple[str, ...]
 
 
 def recent_batches(cursor: Any, since: datetime, most: int) -> list[str]:
@@ -29,17 +31,19 @@ def recent_batches(cursor: Any, since: datetime, most: int) -> list[str]:
     return [str(batch_id) for (batch_id,) in cursor.fetchall()]
 
 
-def live_files(cursor: Any, batches: Sequence[str]) -> list[LiveFile]:
+def live_files(cursor: Any, batches: Sequence[str], first_day: date | None) -> list[LiveFile]:
+    """first_day: since when Postgres holds telemetry; None: every day."""
     cursor.execute(
         """
-        select lake_key, table_name, batch_ids[1]
+        select lake_key, table_name, batch_ids::text[]
         from logbox.lake_files
         where state = 'live' and batch_ids && %s::uuid[]
+            and (table_name = any(%s) or received_on >= coalesce(%s::date, '-infinity'))
         order by lake_key
         """,
-        (list(batches),),
+        (list(batches), sorted(CATALOG_TABLES), first_day),
     )
-    return [LiveFile(row[0], row[1], str(row[2])) for row in cursor.fetchall()]
+    return [LiveFile(key, table, tuple(of)) for key, table, of in cursor.fetchall()]
 
 
 def lake_only_tables(cursor: Any, batches: Sequence[str]) -> set[tuple[str, str]]:

@@ -374,6 +374,14 @@ def working_attempts(cursor: Any) -> set[tuple[str, int]]:
     return {(str(batch_id), attempt) for batch_id, attempt in cursor.fetchall()}
 
 
+def mark_loaded(cursor: Any, batch_id: UUID, now: datetime) -> None:
+    """Part of the load transaction."""
+    cursor.execute(
+        "update logbox.batches set state = 'loaded', loaded_at = %s where batch_id = %s",
+        (now, str(batch_id)),
+    )
+
+
 def mark_finished(cursor: Any, batch_id: UUID, now: datetime) -> None:
     cursor.execute(
         """

@@ -55,7 +55,16 @@ def of_batch(cursor: Any, batch_id: UUID, *states: str) -> list[Delivery]:
         """,  # noqa: S608 - the columns are the dataclass's own field names
         (str(batch_id), not states, list(states)),
     )
-    return [Delivery(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+    return [delivery_of(row) for row in cursor.fetchall()]
+
+
+def delivery_columns() -> str:
+    """What to select of `logbox.deliveries d` for `delivery_of`."""
+    return _COLUMNS
+
+
+def delivery_of(row: Sequence[Any]) -> Delivery:
+    return Delivery(UUID(row[0]), *row[1:])
 
 
 @dataclass(frozen=True)

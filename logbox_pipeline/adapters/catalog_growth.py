@@ -1,6 +1,6 @@
 """The catalog's record of growing logs: which begin alike, which gave way, and their files."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -94,16 +94,7 @@ def supersede(cursor: Any, gone: Collection[Superseded], now: datetime) -> None:
 
     Their flights are `catalog_flights`'s.
     """
-    with_rows = [str(one.log_id) for one in gone if one.batch_id is not None]
-    if with_rows:
-        _delete_telemetry(cursor, with_rows)
-        for table in _tables_of_logs(cursor):
-            cursor.execute(
-                sql.SQL("delete from {} where log_id = any(%s::uuid[])").format(
-                    sql.Identifier("logbox", table)
-                ),
-                (with_rows,),
-            )
+    delete_rows(cursor, [one.log_id for one in gone if one.batch_id is not None])
     for one in sorted(gone, key=lambda each: each.log_id):
         cursor.execute(
             """
@@ -118,13 +109,59 @@ def supersede(cursor: Any, gone: Collection[Superseded], now: datetime) -> None:
         )
 
 
+def require_loaded(cursor: Any, logs: Mapping[UUID, UUID]) -> None:
+    """Lock logs (log_id -> the batch that loaded it).
+
+    Raises TransientError when another load has changed one meanwhile.
+    """
+    if not logs:
+        return
+    cursor.execute(
+        """
+        select l.log_id
+        from logbox.logs l
+        join unnest(%s::uuid[], %s::uuid[]) as v (log_id, batch_id) using (log_id, batch_id)
+        where l.state = 'loaded'
+        order by l.log_id
+        for update of l
+        """,
+        ([str(one) for one in logs], [str(one) for one in logs.values()]),
+    )
+    if cursor.rowcount != len(logs):
+        raise TransientError(
+            f"{len(logs) - cursor.rowcount} of {len(logs)} logs were loaded again by another batch "
+            "meanwhile"
+        )
+
+
+def delete_rows(cursor: Any, log_ids: Collection[UUID]) -> None:
+    """Every row these logs brought, in every table; what the catalog says of them stays, and their
+    flights are `catalog_flights`'s."""
+    if not log_ids:
+        return
+    logs = [str(one) for one in log_ids]
+    _delete_telemetry(cursor, logs)
+    for table in _tables_of_logs(cursor):
+        cursor.execute(
+            sql.SQL("delete from {} where log_id = any(%s::uuid[])").format(
+                sql.Identifier("logbox", table)
+            ),
+            (logs,),
+        )
+
+
 def _delete_telemetry(cursor: Any, logs: list[str]) -> None:
     cursor.execute(
         """
         select t.table_name, array_agg(distinct l.received_on)
-        from logbox.log_topics t
+        from (
+            select log_id, table_name from logbox.log_topics
+            union
+            select log_id, table_name from logbox.log_tables
+        ) as t
         join logbox.logs l using (log_id)
-        where log_id = any(%s::uuid[]) and t.lake_only_reason is null
+        join pg_class c on c.relname = t.table_name and c.relkind = 'p'
+        where log_id = any(%s::uuid[]) and c.relnamespace = 'telemetry'::regnamespace
         group by t.table_name
         order by t.table_name
         """,
@@ -140,7 +177,8 @@ def _delete_telemetry(cursor: Any, logs: list[str]) -> None:
 
 
 def _tables_of_logs(cursor: Any) -> list[str]:
-    """Tables with rows of logs, whichever there are by now; flights keep their own."""
+    """Tables with rows of logs, whichever there are by now; flights keep their own, and drift that
+    was seen stays written down."""
     cursor.execute(
         """
         select c.relname
@@ -149,7 +187,7 @@ def _tables_of_logs(cursor: Any) -> list[str]:
         where c.relnamespace = 'logbox'::regnamespace
             and a.attname = 'log_id'
             and not a.attisdropped
-            and c.relname not in ('logs', 'object_logs', 'flight_logs')
+            and c.relname not in ('logs', 'object_logs', 'flight_logs', 'drifts')
         order by 1
         """
     )
@@ -158,7 +196,7 @@ def _tables_of_logs(cursor: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class HoldingFile:
-    """A live Parquet file with rows of superseded logs. `is_only_theirs`: and of no other log."""
+    """A live Parquet file with rows of logs that go. `is_only_theirs`: and of no other log."""
 
     lake_key: str
     table_name: str
@@ -168,10 +206,10 @@ class HoldingFile:
     is_only_theirs: bool
 
 
-def files_holding(cursor: Any, gone: Collection[Superseded]) -> list[HoldingFile]:
-    """Live Parquet files of the batches that loaded these logs."""
-    logs = [str(one.log_id) for one in gone if one.batch_id is not None]
-    batches = sorted({str(one.batch_id) for one in gone if one.batch_id is not None})
+def files_holding(cursor: Any, gone: Mapping[UUID, UUID]) -> list[HoldingFile]:
+    """Live Parquet files of the batches that loaded these logs. gone: log_id -> batch_id."""
+    logs = [str(one) for one in gone]
+    batches = sorted({str(one) for one in gone.values()})
     cursor.execute(
         """
         select f.lake_key, f.table_name, f.received_on, f.sha256, f.batch_ids::text[],
@@ -217,18 +255,39 @@ def replace_files(cursor: Any, lake_keys: Sequence[str], now: datetime) -> None:
         )
 
 
-def replaced_files(cursor: Any, most: int, replaced_before: datetime) -> list[str]:
-    """Keys of files whose grace is over, locked until they are forgotten."""
+def replaced_files(
+    cursor: Any, most: int, replaced_before: datetime, compacted_before: datetime
+) -> list[str]:
+    """Keys of files whose grace is over, locked until they are forgotten.
+
+    compacted_before: for those that compaction replaced, whose rows stand in another file as they
+    are.
+    """
     cursor.execute(
         """
         select lake_key
-        from logbox.lake_files
-        where state = 'replaced' and replaced_at < %s
+        from logbox.lake_files f
+        where state = 'replaced'
+            and (
+                replaced_at < %s
+                or (
+                    replaced_at < %s
+                    and exists (
+                        select
+                        from logbox.lake_files c
+                        where c.table_name = f.table_name
+                            and c.received_on = f.received_on
+                            and c.attempt = 0
+                            and c.live_at = f.replaced_at
+                            and c.batch_ids @> f.batch_ids
+                    )
+                )
+            )
         order by replaced_at
         limit %s
         for update skip locked
         """,
-        (replaced_before, most),
+        (replaced_before, compacted_before, most),
     )
     return [key for (key,) in cursor.fetchall()]
 

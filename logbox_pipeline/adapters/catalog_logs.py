@@ -215,39 +215,47 @@ def plan_lake_files(
         (str(held.batch_id), held.attempt, [one.lake_key for one in files]),
     )
     abandoned = [key for (key,) in cursor.fetchall()]
-    if files:
-        execute_values(
-            cursor,
-            """
-            insert into logbox.lake_files (
-                lake_key, table_name, received_on, batch_id, attempt, state, rows, size_bytes,
-                sha256, planned_at, batch_ids
-            )
-            values %s
-            on conflict (lake_key) do update
-            set attempt = excluded.attempt, planned_at = excluded.planned_at, state = 'planned'
-            where lake_files.state in ('planned', 'abandoned')
-            """,
-            [
-                (
-                    one.lake_key,
-                    one.table_name,
-                    one.received_on,
-                    str(held.batch_id),
-                    held.attempt,
-                    "planned",
-                    one.rows,
-                    one.size_bytes,
-                    one.sha256,
-                    now,
-                    [str(batch_id) for batch_id in one.batch_ids],
-                )
-                for one in files
-            ],
-            template="(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[])",
-            page_size=2_000,
-        )
+    insert_planned(cursor, held.batch_id, held.attempt, files, now)
     return abandoned
+
+
+def insert_planned(
+    cursor: Any, batch_id: UUID, attempt: int, files: Sequence[PlannedFile], now: datetime
+) -> None:
+    """Write down what is about to be put; what counts already stays as it is."""
+    if not files:
+        return
+    execute_values(
+        cursor,
+        """
+        insert into logbox.lake_files (
+            lake_key, table_name, received_on, batch_id, attempt, state, rows, size_bytes,
+            sha256, planned_at, batch_ids
+        )
+        values %s
+        on conflict (lake_key) do update
+        set attempt = excluded.attempt, planned_at = excluded.planned_at, state = 'planned'
+        where lake_files.state in ('planned', 'abandoned')
+        """,
+        [
+            (
+                one.lake_key,
+                one.table_name,
+                one.received_on,
+                str(batch_id),
+                attempt,
+                "planned",
+                one.rows,
+                one.size_bytes,
+                one.sha256,
+                now,
+                [str(of) for of in one.batch_ids],
+            )
+            for one in files
+        ],
+        template="(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[])",
+        page_size=2_000,
+    )
 
 
 def make_live(cursor: Any, held: Claim, lake_keys: Sequence[str], now: datetime) -> None:
@@ -338,12 +346,12 @@ class LogResult:
 
 def record_results(
     cursor: Any,
-    held: Claim,
+    batch_id: UUID,
     results: Sequence[LogResult],
     topics: Sequence[TopicResult],
     now: datetime,
 ) -> None:
-    """Part of the load transaction: states, counts and topics of each log; the batch is loaded."""
+    """Part of the load transaction: states, counts and topics of each log."""
     if results:
         execute_values(
             cursor,
@@ -375,7 +383,7 @@ def record_results(
                     one.parameters, one.track_rows, one.damaged_bytes, one.is_damaged,
                     Json(one.info) if one.info else None,
                     now if one.state == "loaded" else None,
-                    str(held.batch_id) if one.state == "loaded" else None,
+                    str(batch_id) if one.state == "loaded" else None,
                 )
                 for one in results
             ],
@@ -388,87 +396,3 @@ def record_results(
         )  # fmt: skip
     record_topics(cursor, topics)
     record_aliases(cursor, [one.log_id for one in results])
-    cursor.execute(
-        "update logbox.batches set state = 'loaded', loaded_at = %s where batch_id = %s",
-        (now, str(held.batch_id)),
-    )
-
-
-def outcome_of_batch(cursor: Any, batch_id: UUID) -> list[dict[str, Any]]:
-    """One plain mapping per log that this batch's deliveries own or that gave way to one of those,
-    per member of their archives and per column in use, for the outcome manifest."""
-    cursor.execute(
-        """
-        select l.client, jsonb_build_object(
-            'kind', 'log', 'client', l.client, 'log_id', l.log_id,
-            'content_sha256', l.content_sha256, 'delivery_id', l.delivery_id, 'state', l.state,
-            'reason', l.reason, 'format', l.format, 'parser_version', l.parser_version,
-            'telemetry_rows', l.telemetry_rows, 'events', l.events, 'parameters', l.parameters,
-            'track_rows', l.track_rows,
-            'is_damaged', l.is_damaged, 'damaged_bytes', l.damaged_bytes,
-            'loaded_at', l.loaded_at, 'superseded_by', l.superseded_by,
-            'superseded_at', l.superseded_at,
-            'tables', coalesce((
-                select jsonb_agg(jsonb_build_object(
-                    'topic', t.topic, 'instance', t.instance, 'rows', t.rows,
-                    'table', t.table_name
-                ) order by t.topic, t.instance)
-                from logbox.log_topics t
-                where t.log_id = l.log_id
-            ), '[]')
-        )
-        from logbox.logs l
-        where l.log_id in (
-            with own as (
-                select log_id
-                from logbox.logs
-                join logbox.deliveries d using (delivery_id)
-                where d.batch_id = %(batch_id)s
-            )
-            select log_id
-            from own
-            union
-            -- What gave way to a log of this batch has its line here too: its last state.
-            select gone.log_id
-            from logbox.logs gone
-            join own on own.log_id = gone.superseded_by
-        )
-        order by l.log_id
-        """,
-        {"batch_id": str(batch_id)},
-    )
-    lines = [line for _, line in cursor.fetchall()]
-    cursor.execute(
-        """
-        select distinct o.client, o.sha256, o.member, o.log_id, o.reason, o.detail
-        from logbox.object_logs o
-        join logbox.deliveries d on (d.client, d.sha256::text) = (o.client, o.sha256::text)
-        left join logbox.logs l using (log_id)
-        where d.batch_id = %s
-            and d.state in ('archived', 'duplicate')
-            -- What is not wrapped needs no line: its object's digest is its content's.
-            and (o.member <> '' or o.sha256 is distinct from l.content_sha256)
-        order by o.client, o.sha256, o.member
-        """,
-        (str(batch_id),),
-    )
-    members = ("client", "sha256", "member", "log_id", "reason", "detail")
-    lines += [
-        {"kind": "member", **dict(zip(members, row, strict=True))} for row in cursor.fetchall()
-    ]
-    cursor.execute(
-        """
-        select distinct d.client, c.table_name, c.column_name, c.format, c.topic, c.source_name,
-            c.position, c.type, c.unit, c.scale, c.definition
-        from logbox.telemetry_columns c
-        join logbox.log_topics t using (table_name)
-        join logbox.logs l using (log_id)
-        join logbox.deliveries d using (delivery_id)
-        where d.batch_id = %s
-        """,
-        (str(batch_id),),
-    )
-    names = [column.name for column in cursor.description]
-    for row in sorted(cursor.fetchall(), key=lambda one: (one[0], one[1], one[6])):
-        lines.append({"kind": "column", **dict(zip(names, row, strict=True))})
-    return lines

@@ -146,5 +146,32 @@ class Iam:
             ) from error
 
 
+def caller_arn(
+    *,
+    endpoint: str | None,
+    region: str,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+) -> str:
+    """The ARN by which the store knows these credentials, from STS.
+
+    Raises TransientError or StoreRefused.
+    """
+    try:
+        sts = boto3.client(
+            "sts",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            config=Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2}),
+        )
+        return str(sts.get_caller_identity()["Arn"])
+    except ClientError as error:
+        raise StoreRefused(f"STS does not say who we are: {error}") from error
+    except (BotoCoreError, ValueError) as error:
+        raise TransientError(f"STS does not answer: {error}") from error
+
+
 class _Exists(StoreRefused):
     """A thing of that name is there."""

@@ -1,5 +1,6 @@
 """Reach Postgres: connect, one transaction, and foreign errors made ours. No query here."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,9 +29,12 @@ _WRONG_SETTING = (
 )
 """What libpq says when the URL is wrong; it gives no SQLSTATE before a session exists."""
 
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
+
 
 def connect(url: str) -> Any:
-    """A psycopg2 connection in UTC, outside any transaction.
+    """A psycopg2 connection in UTC, outside any transaction. Only what is changed through one of
+    these is told to the archive (`logbox.owes`).
 
     Raises SettingError when the URL names what is not there or may not log in, TransientError
     when the server is away or slow. Neither repeats the URL, which may hold a password.
@@ -45,6 +49,11 @@ def connect(url: str) -> Any:
         )
     except psycopg2.OperationalError as error:
         said = _first_line(error)
+        if _NO_DATABASE.search(said):
+            raise SettingError(
+                f"Postgres does not know the database of LOGBOX_DATABASE_URL: {said}",
+                hint="run `logbox rebuild` if it was lost, `logbox setup` if it was never made",
+            ) from None
         if any(words in said for words in _WRONG_SETTING):
             raise SettingError(
                 f"Postgres does not let us in: {said}",
@@ -60,7 +69,7 @@ def connect(url: str) -> Any:
             hint="it reads postgresql://user:password@host:port/database",
         ) from None
     with transaction(connection) as cursor:
-        cursor.execute("set time zone 'UTC'")
+        cursor.execute("set time zone 'UTC'; set logbox.is_writer = 'on'")
     return connection
 
 
@@ -89,6 +98,12 @@ def translation(error: psycopg2.Error) -> LogboxError:
     # "connection already closed": the server went away earlier.
     if isinstance(error, psycopg2.InterfaceError):
         return TransientError(said)
+    if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+        return StoreRefused(
+            f"{said}: the login of this database URL may not do that",
+            hint="`logbox` works as logbox_writer (LOGBOX_DATABASE_URL); an analyst's login is for "
+            "psql and notebooks",
+        )
     if isinstance(error, psycopg2.NotSupportedError | psycopg2.ProgrammingError):
         return StoreRefused(said, hint="does the schema match? see `logbox migrate status`")
     return PermanentError(said) if not code else StoreRefused(f"{said} (SQLSTATE {code})")

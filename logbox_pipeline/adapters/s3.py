@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObjec
 
 MAX_CONNECTIONS = 32
 _SMALL_BYTES = 16 * 1024 * 1024
-_GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+_GONE = {
+    "404",
+    "NoSuchKey",
+    "NoSuchVersion",
+    "NotFound",
+    "ObjectLockConfigurationNotFoundError",
+}
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _TRY_AGAIN = {
     "SlowDown",
@@ -47,7 +54,13 @@ _REFUSED = {
 
 
 def s3_client(
-    *, endpoint: str | None, region: str, access_key_id: str | None, secret_access_key: str | None
+    *,
+    endpoint: str | None,
+    region: str,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    read_timeout_s: float = 60,
+    attempts: int = 3,
 ) -> Any:
     """A boto3 S3 client with our timeouts and retries. It is safe to share between threads."""
     return boto3.client(
@@ -58,8 +71,8 @@ def s3_client(
         aws_secret_access_key=secret_access_key,
         config=Config(
             connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 3},
+            read_timeout=read_timeout_s,
+            retries={"mode": "standard", "max_attempts": attempts},
             max_pool_connections=MAX_CONNECTIONS,
             # The digests below are ours and stronger than the CRC boto3 would add.
             request_checksum_calculation="when_required",
@@ -69,12 +82,32 @@ def s3_client(
     )
 
 
+@dataclass(frozen=True)
+class SettingNames:
+    """The settings that lead to a store: what its errors tell people to look at."""
+
+    endpoint: str
+    access_key_id: str
+    buckets: str
+
+
+STORE_NAMES = SettingNames(
+    "LOGBOX_S3_ENDPOINT",
+    "LOGBOX_S3_ACCESS_KEY_ID",
+    "LOGBOX_LANDING_BUCKET, LOGBOX_ARCHIVE_BUCKET and LOGBOX_LAKE_BUCKET",
+)
+REPLICA_NAMES = SettingNames(
+    "LOGBOX_REPLICA_S3_ENDPOINT", "LOGBOX_REPLICA_ACCESS_KEY_ID", "LOGBOX_REPLICA_BUCKET"
+)
+
+
 class S3Bucket:
     """One bucket. Implements `core.ports.ObjectStore`, which documents the methods."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, names: SettingNames = STORE_NAMES) -> None:
         self.client = client
         self.bucket = bucket
+        self.names = names
 
     def list_page(
         self, prefix: str, *, after: str = "", folders: bool = False, most: int = 1000
@@ -151,6 +184,21 @@ class S3Bucket:
                 "VersionIdMarker": page["NextVersionIdMarker"],
             }
 
+    def versions(self, key: str) -> list[str]:
+        """Versions that can be read, the newest first. Not for keys with control characters."""
+        found: list[str] = []
+        marker: dict[str, str] = {}
+        while True:
+            with self._translated("list versions of", key):
+                page = self.client.list_object_versions(Bucket=self.bucket, Prefix=key, **marker)
+            found += [one["VersionId"] for one in page.get("Versions", ()) if one["Key"] == key]
+            if not page.get("IsTruncated"):
+                return found
+            marker = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page["NextVersionIdMarker"],
+            }
+
     def download(self, key: str, to: Path, *, version_id: str | None = None) -> Download | None:
         asked = {"Bucket": self.bucket, "Key": key, "ChecksumMode": "ENABLED"}
         if version_id:
@@ -219,6 +267,10 @@ class S3Bucket:
     ) -> StoredObject | None:
         with path.open("rb") as file:
             return self._put(key, file, path.stat().st_size, sha256, metadata or {}, only_if_absent)
+
+    def put_new(self, key: str, data: bytes) -> StoredObject | None:
+        """As `put_bytes`; None: something stood there already."""
+        return self._put(key, data, len(data), sha256_hex(data), {}, True)
 
     def put_bytes(self, key: str, data: bytes) -> StoredObject:
         stored = self._put(key, data, len(data), sha256_hex(data), {}, False)
@@ -292,18 +344,44 @@ class S3Bucket:
             return None
         return str(answer.get("Status", ""))
 
-    def create(self, *, versioned: bool) -> None:
-        """Make the bucket, in the client's region."""
+    def lock_days(self) -> int | None:
+        """Days for which the bucket locks what is put into it; None when it has no object lock.
+
+        0: the lock is there, but holds nothing by itself.
+        """
+        try:
+            with self._translated("read the object lock of", ""):
+                answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+        except _Gone:
+            return None
+        kept = answer["ObjectLockConfiguration"].get("Rule", {}).get("DefaultRetention", {})
+        return int(kept.get("Days", 365 * kept.get("Years", 0)))
+
+    def create(self, *, versioned: bool, lock_days: int = 0) -> None:
+        """Make the bucket, in the client's region.
+
+        `lock_days`: nothing put into it can be deleted for so long, but by whoever may bypass
+        governance (Amazon S3 User Guide, "Locking objects with Object Lock").
+        """
         region = self.client.meta.region_name
         place = {} if region == "us-east-1" else {"LocationConstraint": region}
         with self._translated("create", ""):
             self.client.create_bucket(
                 Bucket=self.bucket,
                 **({"CreateBucketConfiguration": place} if place else {}),
+                **({"ObjectLockEnabledForBucket": True} if lock_days else {}),
             )
             if versioned:
                 self.client.put_bucket_versioning(
                     Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
+                )
+            if lock_days:
+                self.client.put_object_lock_configuration(
+                    Bucket=self.bucket,
+                    ObjectLockConfiguration={
+                        "ObjectLockEnabled": "Enabled",
+                        "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": lock_days}},
+                    },
                 )
 
     @contextmanager
@@ -312,11 +390,12 @@ class S3Bucket:
         try:
             yield
         except ClientError as error:
-            raise _translation(error, operation, f"s3://{self.bucket}/{key}") from error
+            where = f"s3://{self.bucket}/{key}"
+            raise _translation(error, operation, where, self.names) from error
         except (BotoCoreError, HTTPClientError, ConnectionError, TimeoutError) as error:
             raise TransientError(
                 f"could not {operation} s3://{self.bucket}/{key}: {error}",
-                hint="see whether the store at LOGBOX_S3_ENDPOINT is up",
+                hint=f"see whether the store at {self.names.endpoint} is up",
             ) from error
 
 
@@ -328,7 +407,9 @@ class _Gone(LogboxError):
     """Nothing is there."""
 
 
-def _translation(error: ClientError, operation: str, where: str) -> LogboxError:
+def _translation(
+    error: ClientError, operation: str, where: str, names: SettingNames
+) -> LogboxError:
     said = error.response.get("Error", {})
     code = said.get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -336,15 +417,12 @@ def _translation(error: ClientError, operation: str, where: str) -> LogboxError:
     if code == "NoSuchBucket":
         return SettingError(
             f"bucket of {where} does not exist",
-            hint="run `logbox setup`, or correct LOGBOX_LANDING_BUCKET, LOGBOX_ARCHIVE_BUCKET "
-            "and LOGBOX_LAKE_BUCKET",
+            hint=f"run `logbox setup`, or correct {names.buckets}",
         )
     if code in _TAKEN:
         return _Taken(message)
     if code in _REFUSED:
-        return StoreRefused(
-            message, hint="check LOGBOX_S3_ACCESS_KEY_ID, its secret and its policy"
-        )
+        return StoreRefused(message, hint=f"check {names.access_key_id}, its secret and its policy")
     if code in _GONE:
         return _Gone(message)
     if status >= 500 or code in _TRY_AGAIN:

@@ -92,7 +92,7 @@ def ensure_tables(
         key = (topic.format, topic.topic)
         settled = _settled(topic, seen, postgres_topics, max_tables, new_tables)
         if settled is None:
-            settled, new, is_created = _retried(
+            settled, new, is_created = retried(
                 connection,
                 partial(
                     _settle,
@@ -107,7 +107,7 @@ def ensure_tables(
             new_columns.extend(new)
             new_tables += is_created
         if settled.lake_only_reason is None and settled.table_name not in seen.partitioned:
-            _retried(
+            retried(
                 connection,
                 partial(_ensure_partition, table_name=settled.table_name, received_on=received_on),
             )
@@ -395,7 +395,7 @@ def _make_view(connection: Any, topic: WantedTopic) -> None:
 
     # Somebody reads it for long, or another batch is at it.
     with suppress(TransientError):
-        _retried(connection, change, VIEW_PATIENCE_S)
+        retried(connection, change, VIEW_PATIENCE_S)
 
 
 def _ensure_partition(cursor: Any, table_name: str, received_on: date) -> None:
@@ -448,9 +448,13 @@ def _described(rows: Sequence[NamedColumn]) -> list[tuple[str, str]]:
 # Short transactions
 
 
-def _retried(
+def retried(
     connection: Any, change: Callable[[Any], Made], patience_s: float | None = None
 ) -> Made:
+    """Make one change in a short transaction that locks nobody out, again until it is made.
+
+    connection: in no transaction. Raises TransientError after `patience_s` (PATIENCE_S).
+    """
     patience_s = PATIENCE_S if patience_s is None else patience_s
     deadline = time.monotonic() + patience_s
     while True:

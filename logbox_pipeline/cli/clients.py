@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from logbox_pipeline.adapters.iam import AccessKey, Iam
-from logbox_pipeline.adapters.journal import Journal, journal_in
 from logbox_pipeline.adapters.postgres import connect
-from logbox_pipeline.adapters.s3 import S3Bucket, s3_client
+from logbox_pipeline.cli.seals import receipt_keys
+from logbox_pipeline.core.errors import SettingError
 from logbox_pipeline.settings import Settings, load_settings, required
 from logbox_pipeline.steps import clients
 
@@ -32,7 +32,6 @@ def add(name: Name, vehicle: Vehicle = None) -> None:
         key = clients.add_client(
             connection,
             iam_of(settings),
-            _journal(settings),
             client=name,
             vehicle=vehicle,
             landing_bucket=settings.landing_bucket,
@@ -74,17 +73,14 @@ def rotate(
     """Print a second key; both work until --finish."""
     settings = load_settings()
     with catalog_of(settings) as connection:
-        iam, journal, now = iam_of(settings), _journal(settings), datetime.now(UTC)
+        iam, now = iam_of(settings), datetime.now(UTC)
         if finish:
-            old = clients.finish_rotation(
-                connection, iam, journal, client=name, vehicle=vehicle, now=now
-            )
+            old = clients.finish_rotation(connection, iam, client=name, vehicle=vehicle, now=now)
             _say(f"the key {old} does not work any more")
             return
         key = clients.rotate_client(
             connection,
             iam,
-            journal,
             client=name,
             vehicle=vehicle,
             landing_bucket=settings.landing_bucket,
@@ -102,7 +98,6 @@ def revoke(name: Name, vehicle: Vehicle = None) -> None:
         gone = clients.revoke_client(
             connection,
             iam_of(settings),
-            _journal(settings),
             client=name,
             vehicle=vehicle,
             now=datetime.now(UTC),
@@ -124,16 +119,6 @@ def public_endpoint(settings: Settings) -> str:
     return settings.public_s3_endpoint or settings.s3_endpoint or ""
 
 
-def _journal(settings: Settings) -> Journal:
-    s3 = s3_client(
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key,
-    )
-    return journal_in(S3Bucket(s3, settings.archive_bucket))
-
-
 def catalog_of(settings: Settings) -> Any:
     """A connection to the catalog that the end of a `with` closes."""
     return closing(connect(required(settings.database_url, "LOGBOX_DATABASE_URL")))
@@ -148,6 +133,7 @@ def _print_key(settings: Settings, client: str, vehicle: str | None, key: Access
         "LOGBOX_LANDING_BUCKET": settings.landing_bucket,
         "LOGBOX_S3_ENDPOINT": public_endpoint(settings),
         "LOGBOX_S3_REGION": settings.s3_region,
+        "LOGBOX_RECEIPT_PUBLIC_KEY": _receipt_keys(settings),
     }
     for name, value in lines.items():
         if value is not None:
@@ -156,6 +142,15 @@ def _print_key(settings: Settings, client: str, vehicle: str | None, key: Access
         "this is the only time the secret is shown: keep the lines in a file on the drone, then\n"
         "  logbox-drone upload --env FILE PATH..."
     )
+
+
+def _receipt_keys(settings: Settings) -> str | None:
+    """None, and a word on it, when nothing could sign a receipt: the key is good without."""
+    try:
+        return receipt_keys(settings)
+    except SettingError as error:
+        _say(f"without LOGBOX_RECEIPT_PUBLIC_KEY: {error}")
+        return None
 
 
 def _client_json(client: clients.Client) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.cli.clients import catalog_of, iam_of, public_endpoint
 from logbox_pipeline.cli.say import print_table, say, stderr, stdout
 from logbox_pipeline.cli.stack import end_on_signals, require_embedded
 from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.tables import EVENTS, TRACK
-from logbox_pipeline.drone.uploader import Target, UploadError
+from logbox_pipeline.drone.errors import UploadError
+from logbox_pipeline.drone.target import Target
 from logbox_pipeline.local.dagster import DagsterProcesses
 from logbox_pipeline.local.processes import free_port, port_is_free
 from logbox_pipeline.local.site import running
@@ -36,10 +36,14 @@ from logbox_pipeline.simulator.fleet_judge import Check, judge
 from logbox_pipeline.simulator.fleet_logs import REFUSED, Upload
 from logbox_pipeline.simulator.fleet_look import Flight, Found, Log, Rows, look
 from logbox_pipeline.steps.clients import add_client, list_clients
+from logbox_pipeline.steps.replicate import replicate
 from logbox_pipeline.steps.site import Site, open_site
 
 WAIT_S = 150
 """How long the fleet's last log may take from upload to its end; about 30 s are usual."""
+
+REPLICATE_S = 20
+"""How long the replica may take to be caught up; less than a second is usual."""
 
 CLIENTS = ("alpine", "harbour")
 
@@ -48,6 +52,7 @@ PINNED = {
     "LOGBOX_SIDECAR_GRACE_S": "5",
     "LOGBOX_DIGEST_POLICY": "require",
     "LOGBOX_POSTGRES_TOPICS": "*",
+    "LOGBOX_REPLICATION": "copy",
 }
 """What the demo's outcome depends on, set in this process's environment and so in Dagster's: it
 wins over .env and is gone with the demo."""
@@ -102,6 +107,8 @@ def _fly_and_judge(stack: EmbeddedStack, dagster: DagsterProcesses) -> bool:
         if not in_time:
             say(f"given up after {WAIT_S} s: what follows is not finished")
             say(f"  next: read {settings.home / 'log'}/dagster-*.log, or {dagster.url}/runs")
+        elif not _replicate(site):
+            say(f"the replica is not caught up after {REPLICATE_S} s")
         found = look(site, names, Path(folder))
     checks = judge(fleet, found, refused)
     _print(fleet, found, refused, checks)
@@ -133,7 +140,6 @@ def _add_clients(settings: Settings, site: Site) -> dict[str, Target]:
             key = add_client(
                 connection,
                 iam_of(settings),
-                journal_in(site.archive),
                 client=name,
                 landing_bucket=settings.landing_bucket,
                 now=site.now(),
@@ -207,6 +213,18 @@ def _wait(
             return True
         time.sleep(0.5)
     return False
+
+
+def _replicate(site: Site) -> bool:
+    """Whether the replica has everything now. Dagster's job would bring that about within a minute;
+    this is the same step, without the wait for its turn."""
+    deadline = time.monotonic() + REPLICATE_S
+    while site.replica and replicate(site).lag.files:
+        if time.monotonic() > deadline:
+            return False
+        # A run of Dagster's is at it.
+        time.sleep(0.5)
+    return True
 
 
 # Telling

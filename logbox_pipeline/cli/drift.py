@@ -6,7 +6,7 @@ import typer
 
 from logbox_pipeline.adapters import catalog_drifts, catalog_status
 from logbox_pipeline.cli.operate import checked_site, print_line
-from logbox_pipeline.cli.say import print_json, printable, say
+from logbox_pipeline.cli.say import print_json, say
 from logbox_pipeline.core.errors import UsageError
 
 drift_app = typer.Typer(
@@ -23,12 +23,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
     if as_json:
         print_json(found)
     for row in found if not as_json else ():
-        print_line(
-            printable(
-                f"{row['drift_id']}  {row['kind']} in {row['place']}: {row['subject']}\n"
-                f"    expected {row['expected']}\n    found    {row['found']}"
-            )
-        )
+        print_line(f"{row['drift_id']}  {row['kind']} in {row['place']}: {row['subject']}")
+        print_line(f"    expected {row['expected']}")
+        print_line(f"    found    {row['found']}")
     if not found:
         say("no drift is open")
         return
@@ -40,7 +37,7 @@ def acknowledge(
     drift: Annotated[str, typer.Argument(metavar="DRIFT", help="Its id, see list.")],
     note: Annotated[str, typer.Option("--note", help="What was found out; it stays with it.")],
 ) -> None:
-    """Take note of a drift, so that its check is quiet until it is seen again."""
+    """Take note of a drift, so that its check is quiet until it changes or comes again."""
     site = checked_site()
     with site.transaction() as cursor:
         if not catalog_drifts.acknowledge_drift(cursor, drift, note, site.now()):

@@ -6,17 +6,26 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from logbox_pipeline.cli.access import access
 from logbox_pipeline.cli.analysts import analyst_app
 from logbox_pipeline.cli.bench import bench
 from logbox_pipeline.cli.clients import client_app
 from logbox_pipeline.cli.demo import demo
 from logbox_pipeline.cli.drift import drift_app
+from logbox_pipeline.cli.drill import drill
 from logbox_pipeline.cli.inspect import inspect
+from logbox_pipeline.cli.lake import lake_app
 from logbox_pipeline.cli.migrate import migrate_app
 from logbox_pipeline.cli.operate import pause, quarantine_app, resume, retry, status
+from logbox_pipeline.cli.rebuild import rebuild
+from logbox_pipeline.cli.reconcile import reconcile
+from logbox_pipeline.cli.repair import repair
+from logbox_pipeline.cli.reparse import reparse
+from logbox_pipeline.cli.retain import retain
+from logbox_pipeline.cli.seals import receipt_key, seal, verify_seals
 from logbox_pipeline.cli.stack import db, down, require_stack, setup, shell, up
 from logbox_pipeline.cli.trace import get, trace
-from logbox_pipeline.cli.upload import upload
+from logbox_pipeline.cli.upload import UploadCommand, upload
 from logbox_pipeline.core.errors import LogboxError, SettingError, TransientError, UsageError
 
 FOUND_WRONG, WRONG_USE = 1, 2
@@ -40,6 +49,7 @@ _ASK_THE_STACK = frozenset(
     (
         "trace",
         "get",
+        "access",
         "status",
         "retry",
         "pause",
@@ -49,6 +59,14 @@ _ASK_THE_STACK = frozenset(
         "analyst",
         "quarantine",
         "drift",
+        "reconcile",
+        "lake",
+        "retain",
+        "rebuild",
+        "repair",
+        "reparse",
+        "drill",
+        "seal",
     )
 )
 
@@ -81,19 +99,30 @@ for command in (
     setup,
     db,
     shell,
-    upload,
     inspect,
     trace,
     get,
+    access,
     status,
     retry,
     pause,
     resume,
+    retain,
+    rebuild,
+    repair,
+    reparse,
+    drill,
+    reconcile,
     bench,
+    seal,
+    verify_seals,
+    receipt_key,
 ):
     app.command()(command)
+app.command(cls=UploadCommand)(upload)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(client_app, name="client")
 app.add_typer(analyst_app, name="analyst")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(drift_app, name="drift")
+app.add_typer(lake_app, name="lake")

@@ -48,7 +48,9 @@ def status(
     as_json: Json = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit 1 when the sensor, a log or a client is overdue."),
+        typer.Option(
+            "--strict", help="Exit 1 when the sensor, a log, the replica or a client is overdue."
+        ),
     ] = False,
 ) -> None:
     """Backlog, freshness, states, refusals, drift, storage, clients; needs no daemon."""
@@ -252,6 +254,17 @@ def _show_status(found: Status) -> None:
         )
         + (f", {storage.days_left:,.0f} days left" if storage.days_left is not None else ""),
     )
+    replica = found.replica
+    _line(
+        "replica",
+        "none: the archive is the only copy of each log"
+        if replica.replication == "off"
+        else f"{replica.bucket} has everything"
+        if not replica.files
+        else f"{replica.bucket} lacks {replica.files:,} files, {_bytes(replica.size_bytes or 0)}, "
+        f"the oldest for {replica.lag_s:,} s, promised {replica.promise_s:,} s"
+        + (", broken" if replica.is_late else ""),
+    )
     for title, rows, columns in (
         ("Files", found.states, ("state", "log_state", "reason", "files", "size_bytes")),
         (
@@ -374,14 +387,14 @@ def _choice(
     return Choice(
         client,
         reason,
-        _since(since, datetime.now(UTC)) if since else None,
+        parse_since(since, datetime.now(UTC)) if since else None,
         _uuid(batch, "batch") if batch else None,
         _uuid(log, "log") if log else None,
         tuple(_uuid(one, "delivery") for one in deliveries or ()),
     )
 
 
-def _since(text: str, now: datetime) -> datetime:
+def parse_since(text: str, now: datetime) -> datetime:
     """`36h`, `7d` before `now`, or an ISO date or time, UTC unless it names a zone."""
     if found := re.fullmatch(r"(\d{1,6})([smhdw])", text):
         seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[found[2]]

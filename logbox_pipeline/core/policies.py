@@ -52,11 +52,16 @@ def analyst_user(analyst: str) -> str:
 def client_policy(landing_bucket: str, client: str, vehicle: str | None = None) -> dict[str, Any]:
     """Add below its own folder, read its own receipts, nothing else.
 
+    Receipts by digest are the whole client's: a vehicle's key reads them where it knows the digest.
+
     Copying from elsewhere needs s3:GetObject there, which it does not have.
     """
     _require(client, vehicle)
     bucket = _bucket_arn(landing_bucket)
     receipts = keys.receipts_prefix(client, vehicle)
+    readable = [f"{bucket}/{receipts}*"]
+    if vehicle is not None:
+        readable.append(f"{bucket}/{keys.receipts_prefix(client, keys.DIGESTS)}*")
     return _policy(
         {
             "Sid": "AddLogs",
@@ -68,7 +73,7 @@ def client_policy(landing_bucket: str, client: str, vehicle: str | None = None) 
             "Sid": "ReadReceipts",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": f"{bucket}/{receipts}*",
+            "Resource": readable,
         },
         {
             "Sid": "ListReceipts",

@@ -8,7 +8,8 @@ import dagster as dg
 
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.steps.agree import compare_recent
-from logbox_pipeline.steps.judge import Judgement, judge
+from logbox_pipeline.steps.drill import judge_drill
+from logbox_pipeline.steps.judge import Judgement, judge, judge_requests
 
 
 def _result(found: Judgement) -> dg.AssetCheckResult:
@@ -51,13 +52,24 @@ def _cell(value: object) -> str | int | float | bool | None:
         ),
         dg.AssetCheckSpec(
             "no_open_drift",
-            asset="archived_logs",
+            asset="reconciliation",
             description="What is stored is what the catalog says is stored.",
+        ),
+        dg.AssetCheckSpec(
+            "reconciliation_is_recent",
+            asset="reconciliation",
+            description="Everything was compared by count within two hours, by digest within two "
+            "days.",
         ),
         dg.AssetCheckSpec(
             "freshness_promise",
             asset="loaded_logs",
             description="Every log is done within LOGBOX_FRESHNESS_PROMISE_S of its arrival.",
+        ),
+        dg.AssetCheckSpec(
+            "replica_is_caught_up",
+            asset="replicated_logs",
+            description="The replica has whatever was archived over LOGBOX_REPLICA_LAG_S ago.",
         ),
     ],
     can_subset=True,
@@ -80,3 +92,22 @@ def catalog_checks(
 )
 def row_count_check(site: SiteResource) -> dg.AssetCheckResult:
     return _result(compare_recent(site.open()))
+
+
+@dg.asset_check(
+    asset="received_logs",
+    name="no_refused_requests",
+    additional_deps=["access_log"],
+    description="No request was refused within LOGBOX_REFUSED_REQUESTS_H.",
+)
+def refused_requests_check(site: SiteResource) -> dg.AssetCheckResult:
+    return _result(judge_requests(site.open()))
+
+
+@dg.asset_check(
+    asset="recovery_drill",
+    name="recovery_is_rehearsed",
+    description="The last drill found the rebuilt days equal, and is not over a week old.",
+)
+def drill_check(site: SiteResource) -> dg.AssetCheckResult:
+    return _result(judge_drill(site.open()))

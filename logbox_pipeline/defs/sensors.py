@@ -1,4 +1,5 @@
-"""Sensors: one looks at landing, one tells people of failed runs. Bodies call steps."""
+"""Sensors: one looks at landing, one at the replica, one tells people of failed runs. Bodies call
+steps."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,15 +8,19 @@ import dagster as dg
 
 from logbox_pipeline.adapters.catalog_batches import OpenBatch, working_runs
 from logbox_pipeline.core.batching import RunSeen, RunState
-from logbox_pipeline.core.errors import LogboxError
+from logbox_pipeline.core.errors import LogboxError, TransientError
 from logbox_pipeline.defs.assets import BATCH_TAG, RUN_KEY_TAG
-from logbox_pipeline.defs.jobs import ingest_job
+from logbox_pipeline.defs.jobs import ingest_job, replicate_job
 from logbox_pipeline.defs.partitions import partition_of
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.settings import load_settings
 from logbox_pipeline.steps.alert import alert_of_failure
+from logbox_pipeline.steps.replicate import due, is_replicating
 from logbox_pipeline.steps.sense import Tick, sense
 from logbox_pipeline.steps.site import Site
+
+REPLICATION_REST_S = 300
+"""After a run that failed, and in external mode, where a run only looks again."""
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _STARTED = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
@@ -109,6 +114,56 @@ def _fail_dead_runs(instance: dg.DagsterInstance, site: Site) -> None:
             instance.report_run_failed(
                 run, "Logbox: this run shows no sign of life; its batch goes on without it."
             )
+
+
+@dg.sensor(
+    job=replicate_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for one run at a time while the replica lacks anything of the archive.",
+)
+def replication_sensor(
+    context: dg.SensorEvaluationContext, site: SiteResource
+) -> dg.SensorResult | dg.SkipReason:
+    opened = site.open()
+    try:
+        if why_not := _why_no_replication(context.instance, opened):
+            return dg.SkipReason(why_not)
+        found = due(opened)
+    except TransientError as away:
+        # Skipped, not failed: it is caught up later, and the check on its lag tells when that is
+        # too late.
+        return dg.SkipReason(str(away))
+    except LogboxError as error:
+        raise dg.Failure(description=str(error)) from None
+    if found.why_not:
+        return dg.SkipReason(found.why_not)
+    tags = {"logbox/owed_files": str(found.lag.files), "logbox/lag_s": str(found.lag_s)}
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags=tags)])
+
+
+def _why_no_replication(instance: dg.DagsterInstance, site: Site) -> str | None:
+    """A run is at work, or the last one's end tells to wait; None when neither."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=replicate_job.name), limit=1)
+    if not records:
+        return None
+    run, started, ended = records[0].dagster_run, records[0].start_time, records[0].end_time
+    now = site.now().timestamp()
+    if run.status not in _ENDED:
+        is_old = started is not None and now - started > site.settings.run_dead_after_s
+        if run.status in _STARTED and is_old and not is_replicating(site):
+            # Its process is gone; Dagster would wait for it for ever.
+            instance.report_run_failed(run, "Logbox: this run shows no sign of life.")
+        return f"Run {run.run_id} is at work."
+    rests = run.status is not dg.DagsterRunStatus.SUCCESS or (
+        site.settings.replicates_by == "external"
+    )
+    if rests and ended is not None and now - ended < REPLICATION_REST_S:
+        return (
+            f"The last run ended {run.status.value} {now - ended:.0f} s ago; the next is due "
+            f"{REPLICATION_REST_S} s after it."
+        )
+    return None
 
 
 @dg.run_failure_sensor(

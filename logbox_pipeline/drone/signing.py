@@ -44,6 +44,10 @@ class ClockOffset:
         self.offset = server - datetime.now(timezone.utc)
         return self.offset
 
+    def now(self) -> datetime:
+        """The server's time, as far as it is known."""
+        return datetime.now(timezone.utc) + self.offset
+
 
 class _OffsetSigner(S3SigV4Auth):  # type: ignore[misc]
     """S3's own signer, at another time."""
@@ -57,7 +61,7 @@ class _OffsetSigner(S3SigV4Auth):  # type: ignore[misc]
 
 
 def sign_by(client: Any, clock: ClockOffset) -> None:
-    """Make an S3 client sign every request at `clock`'s time."""
+    """Make an S3 client sign every request at `clock`'s time, which each answer corrects."""
     AUTH_TYPE_MAPS[SIGNER] = _OffsetSigner
 
     def choose(**_: Any) -> str:
@@ -67,7 +71,13 @@ def sign_by(client: Any, clock: ClockOffset) -> None:
         request.context[_OFFSET] = clock.offset
 
     client.meta.events.register_first("choose-signer.s3", choose)
+
+    def learn(http_response: Any, **_: Any) -> None:
+        # Before a refusal teaches it: a drone whose clock drifts for weeks is never refused.
+        clock.learn({"date": http_response.headers.get("date", "")}, {})
+
     client.meta.events.register("before-sign.s3", note)
+    client.meta.events.register("after-call.s3", learn)
 
 
 def _http_date(text: str) -> datetime | None:

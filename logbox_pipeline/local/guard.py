@@ -6,17 +6,16 @@ the guard admits what it knows, and refuses the rest before MiniStack sees it:
 
     admit(request)  -> Admitted | Refusal     one SigV4 credential, of an active IAM user, whose
                                               signature is right; a service and a path it may name
-    Guard           -> the ASGI application   admits, counts, saves state, writes the access log
+    Guard           -> the ASGI application   admits, counts, saves state, has each request logged
 
 What a user may do is MiniStack's to decide (IAM policies), as are the digests of bodies. No file
-of an object is touched here: see durable.py.
+of an object is touched here: see durable.py. What a line of the access log says: access_log.py.
 """
 
 import dataclasses
 import datetime
 import hashlib
 import hmac
-import json
 import logging
 import re
 import time
@@ -29,6 +28,7 @@ from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 from logbox_pipeline.local import durable
+from logbox_pipeline.local.access_log import AccessLog, Request, claim, lenient_query
 
 log = logging.getLogger(__name__)
 
@@ -106,25 +106,6 @@ class Admitted:
     query: dict[str, list[str]]
 
 
-@dataclasses.dataclass
-class Request:
-    """One request, as far as the access log has to tell it."""
-
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    remote: str
-    started: float
-    key_id: str = ""
-    service: str = ""
-    action: str = ""
-    status: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    request_id: str = ""
-    refused: str = ""
-
-
 class Guard:
     """The ASGI application that stands before MiniStack's."""
 
@@ -141,8 +122,7 @@ class Guard:
         self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
         self._data = data
         self._on_started = on_started
-        # Line buffered and append only: a line is one write, whole after any death.
-        self._access_log = access_log.open("a", buffering=1, encoding="utf-8")
+        self._access_log = AccessLog(access_log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -150,6 +130,9 @@ class Guard:
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+            request = request_of({**scope, "method": "GET"})
+            request.status, request.refused = 403, "WebSocket"
+            self._access_log.write(request)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
@@ -162,23 +145,18 @@ class Guard:
         return announce
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(
-            method=scope["method"],
-            path=scope["path"],
-            query={},
-            remote=(scope.get("client") or ("",))[0],
-            started=time.time(),
-        )
+        request = request_of(scope)
+        if request.path == HEALTH_PATH and request.method == "GET":
+            await answer_health(request, send)
+            return
         try:
-            if request.path == HEALTH_PATH and request.method == "GET":
-                await answer_health(request, send)
-                return
             admitted = admit(scope, hosts=self._hosts)
             if isinstance(admitted, Refusal):
                 await refuse(request, admitted, send)
                 return
             request.key_id, request.service = admitted.key_id, admitted.service
-            request.query = admitted.query
+            request.query, request.user = admitted.query, user_of(admitted.key_id)
+            request.copy_source = decode(header(scope, b"x-amz-copy-source"))
             if admitted.service == "s3":
                 refusal = self._room_for(scope)
             else:
@@ -188,8 +166,7 @@ class Guard:
                 return
             await self._forward(scope, request, receive, send)
         finally:
-            if request.path != HEALTH_PATH:
-                self._access_log.write(access_line(request) + "\n")
+            self._access_log.write(request)
 
     def _room_for(self, scope: Scope) -> Refusal | None:
         length = header(scope, b"content-length")
@@ -213,6 +190,7 @@ class Guard:
             message = await receive()
             body = message.get("body", b"")
             request.bytes_in += len(body)
+            request.keep_sent(body)
             if digest and not answered and message["type"] == "http.request":
                 digest.update(body)
                 if not message.get("more_body", False) and digest.hexdigest() != declared:
@@ -234,9 +212,11 @@ class Guard:
                     await refuse(request, refusal, send)
                     return
                 request.status = message["status"]
-                request.request_id = request_id_of(message)
+                request.request_id = answer_header(message, b"x-amz-request-id")
+                request.version_id = answer_header(message, b"x-amz-version-id")
             elif message["type"] == "http.response.body":
                 request.bytes_out += len(message.get("body", b""))
+                request.keep_answer(message.get("body", b""))
             await send(message)
 
         try:
@@ -400,6 +380,14 @@ def secret_of(key_id: str) -> str | None:
     return record.get("SecretAccessKey") or None
 
 
+def user_of(key_id: str) -> str:
+    """The IAM user that holds an admitted key."""
+    from ministack.services import iam
+
+    record = iam._access_keys.get_scoped(durable.ACCOUNT, None, key_id)
+    return str((record or {}).get("UserName", ""))
+
+
 def check_signature(
     scope: Scope,
     headers: dict[str, str],
@@ -523,76 +511,6 @@ def changed_state(request: Request) -> list[str]:
     return []
 
 
-# The first of these that stands in the query names a subresource's operation.
-SUBRESOURCES = {
-    "acl": "Acl", "cors": "Cors", "encryption": "Encryption", "legal-hold": "LegalHold",
-    "lifecycle": "Lifecycle", "location": "Location", "logging": "Logging",
-    "notification": "Notification", "object-lock": "ObjectLock", "policy": "Policy",
-    "publicAccessBlock": "PublicAccessBlock", "replication": "Replication",
-    "retention": "Retention", "tagging": "Tagging", "versioning": "Versioning",
-    "attributes": "Attributes", "ownershipControls": "OwnershipControls",
-}  # fmt: skip
-VERBS = {"GET": "Get", "HEAD": "Head", "PUT": "Put", "POST": "Post", "DELETE": "Delete"}
-
-
-def operation(method: str, bucket: str, key: str, query: dict[str, list[str]]) -> str:
-    """S3's name of an operation, for the access log."""
-    place = "Object" if key else "Bucket"
-    if not bucket:
-        return "ListBuckets"
-    for name, word in SUBRESOURCES.items():
-        if name in query:
-            return f"{VERBS[method]}{place}{word}"
-    if "uploadId" in query:
-        return {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "GET": "ListParts"}.get(
-            method, "AbortMultipartUpload"
-        )
-    if "uploads" in query:
-        return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
-    if "delete" in query and method == "POST":
-        return "DeleteObjects"
-    if "versions" in query:
-        return "ListObjectVersions"
-    if key:
-        return f"{VERBS[method]}Object"
-    if method == "GET":
-        return "ListObjectsV2" if query.get("list-type") == ["2"] else "ListObjects"
-    return {"PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket"}.get(
-        method, "PostBucket"
-    )
-
-
-def access_line(request: Request) -> str:
-    """One request as a JSON object. Query values are left out: a presigned URL is a secret."""
-    bucket, key = "", ""
-    if request.service == "s3" or not request.service:
-        bucket, _, key = request.path.lstrip("/").partition("/")
-    named = request.action or (
-        operation(request.method, bucket, key, request.query) if request.service else ""
-    )
-    at = datetime.datetime.fromtimestamp(request.started, datetime.UTC)
-    return json.dumps(
-        {
-            "at": at.isoformat(timespec="milliseconds"),
-            "key_id": request.key_id,
-            "service": request.service,
-            "operation": named,
-            "method": request.method,
-            "bucket": bucket,
-            "key": key,
-            "status": request.status,
-            "refused": request.refused,
-            "bytes_in": request.bytes_in,
-            "bytes_out": request.bytes_out,
-            "duration_ms": round((time.time() - request.started) * 1000, 1),
-            "remote": request.remote,
-            "request_id": request.request_id,
-        },
-        # ASCII, so that no key can forge or break a line.
-        ensure_ascii=True,
-    )
-
-
 async def refuse(request: Request, refusal: Refusal, send: Send) -> None:
     """Answer with an AWS error and close: the body, if any, is not read."""
     request.status, request.refused = refusal.status, refusal.code
@@ -638,8 +556,23 @@ def decode(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def request_id_of(message: Message) -> str:
-    for name, value in message.get("headers", []):
-        if name.lower() == b"x-amz-request-id":
+def answer_header(message: Message, name: bytes) -> str:
+    for found, value in message.get("headers", []):
+        if found.lower() == name:
             return decode(value)
     return ""
+
+
+def request_of(scope: Scope) -> Request:
+    """What the access log can say of a request before anything in it is believed."""
+    query_string: bytes = scope.get("query_string", b"")
+    key_id, service = claim(decode(header(scope, b"authorization")), query_string.decode("latin-1"))
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=lenient_query(query_string),
+        remote=(scope.get("client") or ("",))[0],
+        started=time.time(),
+        claimed_key_id=key_id,
+        claimed_service=service,
+    )

@@ -11,7 +11,12 @@ from logbox_pipeline.local.dagster import DagsterProcesses
 from logbox_pipeline.local.postgres import new_password
 from logbox_pipeline.local.processes import read_json, write_private
 from logbox_pipeline.local.stack import EmbeddedStack, running_pid
-from logbox_pipeline.settings import Settings, load_settings, stack_files
+from logbox_pipeline.settings import (
+    Settings,
+    is_replica_embedded,
+    load_settings,
+    stack_files,
+)
 from logbox_pipeline.steps.setup import OWNER, WRITER, set_up
 from logbox_pipeline.steps.site import open_site
 
@@ -23,7 +28,7 @@ def set_up_embedded(home: Path, say: Callable[[str], None]) -> None:
     if running_pid(home) is not None:
         _set_up_running(home, say)
         return
-    with EmbeddedStack(home) as stack:
+    with EmbeddedStack(home, has_replica=is_replica_embedded()) as stack:
         _write_databases(stack)
         _set_up_running(home, say)
 
@@ -33,7 +38,7 @@ def running(
     home: Path, say: Callable[[str], None]
 ) -> Iterator[tuple[EmbeddedStack, DagsterProcesses]]:
     """The embedded stack with Dagster, set up and running until the block ends."""
-    with EmbeddedStack(home) as stack:
+    with EmbeddedStack(home, has_replica=is_replica_embedded()) as stack:
         say(f"PostgreSQL and S3 run in {home}")
         _write_databases(stack)
         settings = _set_up_running(home, say)

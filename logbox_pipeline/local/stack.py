@@ -1,4 +1,4 @@
-"""The embedded stack of one home folder: PostgreSQL and a guarded S3, on loopback.
+"""The embedded stack of one home folder: PostgreSQL, a guarded S3 and its replica, on loopback.
 
     with EmbeddedStack(Path(".logbox")) as stack:
         stack.environment()
@@ -9,6 +9,7 @@
     <home>/secrets.json  passwords and keys, made once, 0600
     <home>/log/          postgres.log, object_store.log, access.jsonl
     <home>/postgres, <home>/s3
+    <home>/replica/      secrets.json, log/ and s3/ of the second S3 (s3_server.py)
 
 Buckets, roles, databases and migrations are `logbox setup`'s; Dagster's processes dagster.py's.
 """
@@ -16,34 +17,36 @@ Buckets, roles, databases and migrations are `logbox setup`'s; Dagster's process
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from logbox_pipeline.core.errors import LogboxError, TransientError, UsageError
+from logbox_pipeline.core.errors import LogboxError, UsageError
 from logbox_pipeline.local.postgres import Postgres, new_password
 from logbox_pipeline.local.processes import (
     LOOPBACK,
-    end_group,
-    end_stray,
     free_port,
     port_is_free,
     port_owner,
     read_json,
-    tail,
     write_private,
 )
+from logbox_pipeline.local.s3_server import S3Server, died, end_left_server
+
+log = logging.getLogger(__name__)
 
 REGION = "us-east-1"
-START_TIMEOUT_S = 60
+REPLICA_REGION = "us-west-2"
+"""Another one, so that nothing can confuse the two stores in silence."""
+
+REPLICA_RESTART_S = 30.0
+"""A replica that ends sooner than this after its start is let rest for so long."""
+
 ORPHANS_S = 5.0
 """How long what a killed PostgreSQL started may keep our port, until it sees that it is alone."""
 
@@ -54,6 +57,7 @@ OWN_NAMES = frozenset(
         "log",
         "postgres",
         "postgres.new",
+        "replica",
         "s3",
         "work",
         "secrets.json",
@@ -65,8 +69,14 @@ OWN_NAMES = frozenset(
 )
 """What stands in a home folder."""
 
-# AWS's alphabet of key ids.
-KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+SERVERS = {
+    "postgres_port": "PostgreSQL",
+    "s3_port": "S3",
+    "replica_s3_port": "the replica's S3",
+}
+"""Whose the ports of stack.json are."""
+
+STORE_PID, REPLICA_PID = "object_store_pid", "replica_object_store_pid"
 
 
 # A started stack holds its lock by an open file: it must not be collected as garbage.
@@ -74,21 +84,33 @@ _started: set["EmbeddedStack"] = set()
 
 
 class EmbeddedStack:
-    """PostgreSQL and S3 under one home folder; ports are remembered, or free ones are found."""
+    """PostgreSQL and S3 under one home folder; ports are remembered, or free ones are found.
+
+    `has_replica` False leaves the second S3 out: the settings name another one, or want none.
+    """
 
     def __init__(
-        self, home: Path, *, postgres_port: int | None = None, s3_port: int | None = None
+        self,
+        home: Path,
+        *,
+        postgres_port: int | None = None,
+        s3_port: int | None = None,
+        has_replica: bool = True,
     ) -> None:
         # Not resolve(): a home reached through a link keeps its name in every message.
         self.home = home.absolute()
         self.log = self.home / "log"
         self._asked = {"postgres_port": postgres_port, "s3_port": s3_port}
+        self._store = S3Server(self.home, "the embedded S3")
+        self._replica: S3Server | None = None
+        if has_replica:
+            self._replica = S3Server(self.home / "replica", "the embedded replica")
+            self._asked["replica_s3_port"] = None
         self._ports: dict[str, int] = {}
         self._secrets: dict[str, str] = {}
+        self._replica_keys: dict[str, str] = {}
         self._lock: IO[str] | None = None
         self._postgres: Postgres | None = None
-        self._object_store: subprocess.Popen[bytes] | None = None
-        self._lifeline: int | None = None
 
     def start(self) -> None:
         """Start both servers and wait until they answer; a second call changes nothing.
@@ -103,10 +125,15 @@ class EmbeddedStack:
         _started.add(self)
         try:
             end_leftovers(self.home)
-            self._secrets = self._make_secrets()
+            self._make_secrets()
             self._ports = self._choose_ports()
-            self._start_postgres()
-            self._start_object_store()
+            # All at once: each takes its second or two to come up.
+            for server, port in self._object_stores():
+                server.begin(port)
+            self._postgres = self._server()
+            self._postgres.start()
+            for server, port in self._object_stores():
+                server.wait(port)
             self._remember()
         except BaseException:
             self.stop()
@@ -117,12 +144,9 @@ class EmbeddedStack:
         if not self._lock:
             return
         try:
-            if self._object_store:
-                end_group(self._object_store, grace_s=15)
-                self._object_store = None
-            if self._lifeline is not None:
-                os.close(self._lifeline)
-                self._lifeline = None
+            self._store.stop()
+            if self._replica:
+                self._replica.stop()
             if self._postgres:
                 self._postgres.stop()
                 self._postgres = None
@@ -136,14 +160,23 @@ class EmbeddedStack:
         if not self._ports:
             raise UsageError(f"the embedded stack in {self.home} is not started")
         endpoint = f"http://{LOOPBACK}:{self._ports['s3_port']}"
-        return {
+        found = {
             "LOGBOX_S3_ENDPOINT": endpoint,
             "LOGBOX_IAM_ENDPOINT": endpoint,
             "LOGBOX_S3_REGION": REGION,
             "LOGBOX_S3_ACCESS_KEY_ID": self._secrets["s3_access_key_id"],
             "LOGBOX_S3_SECRET_ACCESS_KEY": self._secrets["s3_secret_access_key"],
+            "LOGBOX_SECRET_KEY": self._secrets["secret_key"],
             "LOGBOX_ADMIN_DATABASE_URL": self._server().url("postgres"),
         }
+        if self._replica:
+            found |= {
+                "LOGBOX_REPLICA_S3_ENDPOINT": f"http://{LOOPBACK}:{self._ports['replica_s3_port']}",
+                "LOGBOX_REPLICA_S3_REGION": REPLICA_REGION,
+                "LOGBOX_REPLICA_ACCESS_KEY_ID": self._replica_keys["s3_access_key_id"],
+                "LOGBOX_REPLICA_SECRET_ACCESS_KEY": self._replica_keys["s3_secret_access_key"],
+            }
+        return found
 
     @property
     def psql(self) -> Path:
@@ -151,11 +184,15 @@ class EmbeddedStack:
         return self._server().psql
 
     def watch(self) -> None:
-        """Raise LogboxError when a server has died; for a loop in the foreground."""
-        if self._object_store and self._object_store.poll() is not None:
-            raise died("the embedded S3", self.log / "object_store.log")
+        """Raise LogboxError when a server has died; for a loop in the foreground.
+
+        The replica is started again instead: its absence must delay nothing but itself.
+        """
+        self._store.watch()
         if self._postgres and not self._postgres.is_running():
             raise died("the embedded PostgreSQL", self.log / "postgres.log")
+        if self._replica and self._replica.has_ended():
+            self._start_replica_again(self._replica)
 
     def __enter__(self) -> Self:
         self.start()
@@ -177,6 +214,20 @@ class EmbeddedStack:
             password=self._secrets.get("postgres_password", ""),
         )
 
+    def _object_stores(self) -> list[tuple[S3Server, int]]:
+        found = [(self._store, self._ports["s3_port"])]
+        if self._replica:
+            found.append((self._replica, self._ports["replica_s3_port"]))
+        return found
+
+    def _start_replica_again(self, replica: S3Server) -> None:
+        if time.monotonic() - replica.started_at < REPLICA_RESTART_S:
+            return
+        log.warning("%s has ended and is started again; see %s", replica.name, replica.log)
+        replica.stop()
+        replica.begin(self._ports["replica_s3_port"])
+        self._remember()
+
     def _make_home(self) -> None:
         if self.home.exists() and not (self.home / "stack.json").exists():
             others = sorted({one.name for one in self.home.iterdir()} - OWN_NAMES)
@@ -188,27 +239,30 @@ class EmbeddedStack:
                 )
         # As root, PostgreSQL's own user must pass through; listing stays ours alone.
         mode = 0o711 if os.geteuid() == 0 else 0o700
-        for folder in (self.home, self.log):
+        folders = [self.home, self.log]
+        if self._replica:
+            folders += [self._replica.folder, self._replica.log.parent]
+        for folder in folders:
             if not folder.exists():
                 folder.mkdir(parents=True)
                 folder.chmod(mode)
 
-    def _make_secrets(self) -> dict[str, str]:
+    def _make_secrets(self) -> None:
         path = self.home / "secrets.json"
         known = read_json(path)
+        if "postgres_password" not in known and (self.home / "postgres").exists():
+            raise LogboxError(
+                f"{path} is missing, but {self.home / 'postgres'} was made with its password",
+                hint="restore secrets.json from a backup",
+            )
         made = {
             "postgres_password": new_password(),
-            "s3_access_key_id": "AKIA" + "".join(secrets.choice(KEY_ID_LETTERS) for _ in range(16)),
-            "s3_secret_access_key": secrets.token_hex(20),
+            "secret_key": secrets.token_urlsafe(32),
         } | known
         if made != known:
-            if "postgres_password" not in known and (self.home / "postgres").exists():
-                raise LogboxError(
-                    f"{path} is missing, but {self.home / 'postgres'} was made with its password",
-                    hint="restore secrets.json from a backup",
-                )
             write_private(path, json.dumps(made, indent=1) + "\n")
-        return made
+        self._secrets = self._store.make_keys()
+        self._replica_keys = self._replica.make_keys() if self._replica else {}
 
     def _choose_ports(self) -> dict[str, int]:
         remembered = read_json(self.home / "stack.json")
@@ -224,42 +278,13 @@ class EmbeddedStack:
             chosen[name] = port
         return chosen
 
-    def _start_postgres(self) -> None:
-        self._postgres = self._server()
-        self._postgres.start()
-
-    def _start_object_store(self) -> None:
-        read_end, self._lifeline = os.pipe()
-        port = self._ports["s3_port"]
-        log = self.log / "object_store.log"
-        try:
-            with log.open("ab") as output:
-                self._object_store = subprocess.Popen(
-                    [
-                        sys.executable, "-m", "logbox_pipeline.local.object_store",
-                        "--home", str(self.home), "--port", str(port),
-                        "--lifeline", str(read_end),
-                    ],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    pass_fds=(read_end,), start_new_session=True,
-                )  # fmt: skip
-        finally:
-            os.close(read_end)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(f"http://{LOOPBACK}:{port}/_ministack/health"):
-            if self._object_store.poll() is not None:
-                raise died("the embedded S3", log)
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"the embedded S3 does not answer after {START_TIMEOUT_S} s:\n{tail(log)}",
-                    hint=f"read {log}",
-                )
-            time.sleep(0.05)
-
     def _remember(self) -> None:
         known = read_json(self.home / "stack.json")
-        store = self._object_store.pid if self._object_store else None
-        remembered = {**known, **self._ports, "object_store_pid": store}
+        pids = {
+            STORE_PID: self._store.pid,
+            REPLICA_PID: self._replica.pid if self._replica else None,
+        }
+        remembered = {**known, **self._ports, **pids}
         write_private(self.home / "stack.json", json.dumps(remembered, indent=1) + "\n")
         lines = [f"{name}={value}\n" for name, value in self.environment().items()]
         write_private(self.home / "stack.env", "".join(lines))
@@ -310,11 +335,9 @@ def stop_running(home: Path, *, timeout_s: float = 90) -> bool:
 
 def end_leftovers(home: Path) -> bool:
     """End the servers that a killed run left on this home. The caller holds the lock."""
-    ended = False
-    pid = read_json(home / "stack.json").get("object_store_pid")
-    if pid:
-        mark = ("logbox_pipeline.local.object_store", str(home))
-        ended = end_stray(pid, command_contains=mark)
+    known = read_json(home / "stack.json")
+    ended = end_left_server(home, known, STORE_PID)
+    ended = end_left_server(home / "replica", known, REPLICA_PID) or ended
     left = Postgres(home / "postgres", home / "log" / "postgres.log", port=0, password="")
     if left.is_running():
         left.stop()
@@ -349,27 +372,12 @@ def take_lock(home: Path) -> IO[str]:
 
 
 def port_taken(name: str, port: int, home: Path, *, asked: bool) -> LogboxError:
-    what = "PostgreSQL" if name == "postgres_port" else "S3"
     owner = port_owner(port)
     by = f" by {owner}" if owner else ""
     hint = "stop that process, or choose another port"
     if not asked:
         hint = f"stop that process, or remove {name} from {home / 'stack.json'} for a new port"
-    return LogboxError(f"port {port} of {LOOPBACK}, for {what}, is taken{by}", hint=hint)
-
-
-def died(what: str, log: Path) -> LogboxError:
-    return LogboxError(f"{what} has ended; its log says:\n{tail(log)}", hint=f"read {log}")
-
-
-def answers(url: str) -> bool:
-    try:
-        # No proxy of the caller's environment may stand between.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    return LogboxError(f"port {port} of {LOOPBACK}, for {SERVERS[name]}, is taken{by}", hint=hint)
 
 
 def _is_free_soon(port: int, patience_s: float) -> bool:

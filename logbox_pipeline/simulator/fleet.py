@@ -15,7 +15,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from logbox_pipeline.drone.uploader import Target, Uploader, UploadError
+from logbox_pipeline.drone.errors import UploadError
+from logbox_pipeline.drone.target import Target
+from logbox_pipeline.drone.uploader import Uploader
 from logbox_pipeline.simulator.fleet_logs import (
     Declares,
     Drone,

@@ -33,6 +33,7 @@ class Check:
 def judge(fleet: Sequence[Upload], found: Found, refused: Mapping[str, str]) -> list[Check]:
     """Hold what was found against what the fleet knows must come out. Every finding is named."""
     sent = [upload for upload in fleet if upload.state != REFUSED]
+    accepted = {one.landing_key: one.sha256 for one in sent if one.state != "quarantined"}
     rows = rows_by_log(fleet)
     total = f"{sum(rows.values()):,}"
     return [
@@ -42,8 +43,13 @@ def judge(fleet: Sequence[Upload], found: Found, refused: Mapping[str, str]) -> 
         _judge_flights(sent, found),
         _judge_bytes(
             "the archive gives back byte for byte each log that was accepted",
-            {one.landing_key: one.sha256 for one in sent if one.state != "quarantined"},
+            accepted,
             found.archived,
+        ),
+        _judge_bytes(
+            "so does the replica, another store under another key",
+            accepted,
+            found.replicated,
         ),
         _judge_bytes(
             "quarantine keeps byte for byte each log that was not",

@@ -1,6 +1,6 @@
 """What came of the fleet's uploads, as it stands in every store. Judged elsewhere.
 
-Reads the catalog, Postgres, landing, quarantine, archive and lake, and changes none of them.
+Reads the catalog, Postgres, landing, quarantine, archive, replica and lake, and changes none.
 """
 
 from collections import Counter
@@ -72,12 +72,14 @@ class Flight:
 
 @dataclass(frozen=True)
 class Found:
-    """What stands where. archived, quarantined: digests of the bytes read back, by landing key."""
+    """What stands where. archived, replicated, quarantined: digests of the bytes read back, by
+    landing key."""
 
     deliveries: Mapping[str, Delivery]
     postgres: Rows
     parquet: Rows
     archived: Mapping[str, str]
+    replicated: Mapping[str, str]
     quarantined: Mapping[str, str]
     in_landing: Sequence[str]
     stray_files: Sequence[str]
@@ -93,7 +95,7 @@ def look(site: Site, clients: list[str], folder: Path) -> Found:
         log_ids = _log_ids(cursor, clients)
         batches = _batches(cursor, clients)
         batch_ids = [batch_id for batch_id, _, _ in batches]
-        live = live_files(cursor, batch_ids)
+        live = live_files(cursor, batch_ids, None)
         leaving = _leaving_files(cursor, batch_ids)
         postgres = _postgres_rows(cursor, log_ids)
         archived = _places(cursor, clients, "o.archive_key")
@@ -110,6 +112,7 @@ def look(site: Site, clients: list[str], folder: Path) -> Found:
         postgres=postgres,
         parquet=_parquet_rows(site, files, set(log_ids), folder),
         archived=_digests(site.archive, archived, folder),
+        replicated=_digests(site.replica, archived, folder) if site.replica else {},
         quarantined=_digests(site.landing, quarantined, folder),
         in_landing=[
             one.key

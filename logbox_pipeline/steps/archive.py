@@ -10,11 +10,9 @@ from pathlib import Path
 from logbox_pipeline.adapters import catalog_deliveries as catalog
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_deliveries import Delivery
-from logbox_pipeline.adapters.catalog_drifts import record_drift
 from logbox_pipeline.core import keys
-from logbox_pipeline.core.ports import StoredObject
 from logbox_pipeline.steps.manifest import write_intake
-from logbox_pipeline.steps.proof import is_proven, proven
+from logbox_pipeline.steps.proof import put_proven
 from logbox_pipeline.steps.site import TRANSFERS, Site
 from logbox_pipeline.steps.verify import scratch_file
 
@@ -70,9 +68,8 @@ def archive(site: Site, held: Claim) -> ArchiveReport:
             [one.delivery_id for one in verified],
             now,
         )
-        everything = catalog.of_batch(cursor, held.batch_id)
     site.reach("after_archived")
-    manifests = write_intake(site, held, everything)
+    manifests = write_intake(site, held)
     site.reach("after_intake")
     new = [one for one, (_, is_new) in zip(wanted.values(), proofs, strict=True) if is_new]
     return ArchiveReport(
@@ -92,33 +89,13 @@ def _reservation(delivery: Delivery) -> tuple[str, str, str, int]:
 
 def _put_and_prove(site: Site, wanted: _Wanted) -> tuple[str | None, bool]:
     """(version id, whether it was new) of an archive object proven to be these bytes."""
-    stored = site.archive.put_file(
-        wanted.archive_key, wanted.path, wanted.sha256, only_if_absent=True
+    stored, is_new = put_proven(
+        site,
+        site.archive,
+        "archive",
+        wanted.archive_key,
+        wanted.path,
+        wanted.sha256,
+        wanted.client,
     )
-    if stored is not None:
-        return _proven(site, wanted, stored), True
-    there = site.archive.head(wanted.archive_key)
-    if there is not None and is_proven(
-        site.archive, wanted.archive_key, wanted.path, wanted.sha256, there
-    ):
-        return there.version_id, False
-    # Nothing there: the store refused our put for another's that has not come through.
-    if there is not None:
-        with site.transaction() as cursor:
-            record_drift(
-                cursor,
-                "mismatch",
-                "archive",
-                wanted.archive_key,
-                expected=f"{wanted.size_bytes} bytes, {wanted.sha256}",
-                found=f"{there.size_bytes} bytes, checksum {there.checksum_sha256}",
-                now=site.now(),
-            )
-    replaced = site.archive.put_file(wanted.archive_key, wanted.path, wanted.sha256)
-    assert replaced is not None
-    return _proven(site, wanted, replaced), True
-
-
-def _proven(site: Site, wanted: _Wanted, put: StoredObject) -> str | None:
-    stored = proven(site.archive, wanted.archive_key, wanted.path, wanted.sha256, put)
-    return stored.version_id
+    return stored.version_id, is_new

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
@@ -13,6 +14,7 @@ from logbox_pipeline.adapters.catalog_batches import Claim
 from logbox_pipeline.core.batching import AfterFailure
 from logbox_pipeline.core.errors import FenceLost, LogboxError, TransientError
 from logbox_pipeline.steps.budget import MACHINE_FAULTS
+from logbox_pipeline.steps.scratch import left_over
 from logbox_pipeline.steps.site import Site
 
 HEARTBEAT_S = 5.0
@@ -65,18 +67,31 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
 
 
 def sweep_scratch(site: Site) -> int:
-    """Remove the scratch of attempts that are over, on this machine. Returns how many went."""
+    """Remove the scratch of attempts that are over, and of other work that died, on this machine.
+    Returns how many folders went."""
     with site.transaction() as cursor:
         working = catalog.working_attempts(cursor)
     before = site.now().timestamp() - site.settings.run_dead_after_s
-    gone = 0
-    for folder in site.settings.scratch.glob("*-*"):
-        batch_id, _, attempt = folder.name.rpartition("-")
-        is_over = attempt.isdigit() and (batch_id, int(attempt)) not in working
-        if is_over and folder.stat().st_mtime < before:
-            shutil.rmtree(folder, ignore_errors=True)
-            gone += 1
-    return gone
+    over = [
+        folder
+        for folder in site.settings.scratch.glob("*-*")
+        if (held := _attempt_of(folder)) is not None
+        and held not in working
+        and folder.stat().st_mtime < before
+    ]
+    gone = [*over, *left_over(site)]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(gone)
+
+
+def _attempt_of(folder: Path) -> tuple[str, int] | None:
+    """(batch, attempt) whose folder it is; None: it is other work's, which is not ours to end."""
+    batch_id, _, number = folder.name.rpartition("-")
+    try:
+        return str(UUID(batch_id)), int(number)
+    except ValueError:
+        return None
 
 
 def _beat(site: Site, held: Claim, over: threading.Event) -> None:

@@ -1,13 +1,13 @@
 """Who may upload and who may read: clients, their keys, analysts.
 
-The catalog and the journal know key ids, never secrets; a secret leaves here once, in what `add_*`
+The catalog and the archive know key ids, never secrets; a secret leaves here once, in what `add_*`
 and `rotate_client` return. Each change holds one lock, so that two people at once cannot tread on
 each other. IAM is changed first and the catalog last: what a crash in between leaves behind in IAM
 is unknown to everyone, and the next change of that user takes it away.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,6 @@ from logbox_pipeline.core import policies
 from logbox_pipeline.core.errors import LogboxError, UsageError
 from logbox_pipeline.core.keys import is_client_name
 
-Journal = Callable[[Mapping[str, Any]], None]
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('logbox.clients', 0))"
 
 
@@ -66,7 +65,6 @@ class AnalystAccess:
 def add_client(
     connection: Any,
     iam: Iam,
-    journal: Journal,
     *,
     client: str,
     vehicle: str | None = None,
@@ -96,15 +94,11 @@ def add_client(
             """,
             (client, now),
         )
-        is_new = cursor.fetchone() is not None
         iam.delete_user(user)
         iam.ensure_user(user, policies.client_policy(landing_bucket, client, vehicle))
         with _undone_on_error(lambda: iam.delete_user(user)):
             key = iam.create_key(user)
             _insert_key(cursor, client, vehicle, user, key, now)
-            if is_new:
-                journal(_entry("client_added", client, now))
-            journal(_entry("key_added", client, now, vehicle, key.access_key_id, user))
     return key
 
 
@@ -130,7 +124,6 @@ def list_clients(connection: Any) -> list[Client]:
 def rotate_client(
     connection: Any,
     iam: Iam,
-    journal: Journal,
     *,
     client: str,
     vehicle: str | None = None,
@@ -158,14 +151,12 @@ def rotate_client(
         key = iam.create_key(user)
         with _undone_on_error(lambda: iam.delete_key(user, key.access_key_id)):
             _insert_key(cursor, client, vehicle, user, key, now)
-            journal(_entry("key_added", client, now, vehicle, key.access_key_id, user))
     return key
 
 
 def finish_rotation(
     connection: Any,
     iam: Iam,
-    journal: Journal,
     *,
     client: str,
     vehicle: str | None = None,
@@ -187,14 +178,13 @@ def finish_rotation(
             )
         old = live[0]
         iam.delete_key(old.iam_user, old.access_key_id)
-        _revoke_key(cursor, journal, old, now)
+        _revoke_key(cursor, old, now)
     return old.access_key_id
 
 
 def revoke_client(
     connection: Any,
     iam: Iam,
-    journal: Journal,
     *,
     client: str,
     vehicle: str | None = None,
@@ -228,12 +218,11 @@ def revoke_client(
             iam.delete_user(user)
         live = [key for key in ever if key.revoked_at is None]
         for key in live:
-            _revoke_key(cursor, journal, key, now)
+            _revoke_key(cursor, key, now)
         if vehicle is None and found[0] is None:
             cursor.execute(
                 "update logbox.clients set revoked_at = %s where client = %s", (now, client)
             )
-            journal(_entry("client_revoked", client, now))
     return [key.access_key_id for key in live]
 
 
@@ -365,30 +354,11 @@ def _insert_key(
     )
 
 
-def _revoke_key(cursor: Any, journal: Journal, key: ClientKey, now: datetime) -> None:
+def _revoke_key(cursor: Any, key: ClientKey, now: datetime) -> None:
     cursor.execute(
         "update logbox.client_keys set revoked_at = %s where access_key_id = %s",
         (now, key.access_key_id),
     )
-    journal(_entry("key_revoked", key.client, now, key.vehicle, key.access_key_id, key.iam_user))
-
-
-def _entry(
-    kind: str,
-    client: str,
-    at: datetime,
-    vehicle: str | None = None,
-    access_key_id: str | None = None,
-    iam_user: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "client": client,
-        "at": at.isoformat(),
-        "vehicle": vehicle,
-        "access_key_id": access_key_id,
-        "iam_user": iam_user,
-    }
 
 
 def _check_names(client: str, vehicle: str | None) -> None:

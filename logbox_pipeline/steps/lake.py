@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from logbox_pipeline.adapters import catalog_logs, spool
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_content import LogContent
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, PlannedFile
 from logbox_pipeline.core import keys, tables
 from logbox_pipeline.core.tables import TelemetryTable
 from logbox_pipeline.steps.lake_file import WrittenFile, write_file
 from logbox_pipeline.steps.parse import ParsedBatch
+from logbox_pipeline.steps.rewrite import Rewritten, rewrite_files
 from logbox_pipeline.steps.site import TRANSFERS, Site
-from logbox_pipeline.steps.supersede import Rewritten, rewrite_files
 
 _WRITERS = 2
 
@@ -31,13 +32,20 @@ class WrittenBatch:
     files: tuple[WrittenFile, ...]
     rewritten: tuple[Rewritten, ...]
 
+    @property
+    def contents(self) -> tuple[LogContent, ...]:
+        """What each log put into each table."""
+        return tuple(content for one in self.files for content in one.contents)
+
 
 @dataclass(frozen=True)
 class LakeReport:
-    """Files that stand in the lake: the batch's own, and those that replace others'."""
+    """Files that stand in the lake: the batch's own, what each log put into those, and the files
+    that replace others'."""
 
     files: tuple[PlannedFile, ...]
     rewritten: tuple[Rewritten, ...]
+    contents: tuple[LogContent, ...]
 
     def lake_keys(self, batch_id: UUID) -> list[str]:
         """Files to make live."""
@@ -55,12 +63,11 @@ class LakeReport:
 
 def store(site: Site, held: Claim, parsed: ParsedBatch) -> LakeReport:
     """Write and put; nothing counts yet."""
-    return put(site, held, write(site, held, parsed))
+    return put(site, held, write(site, site.folder(held), parsed))
 
 
-def write(site: Site, held: Claim, parsed: ParsedBatch) -> WrittenBatch:
-    """Write every Parquet file of the batch into scratch."""
-    folder = site.folder(held)
+def write(site: Site, folder: Path, parsed: ParsedBatch) -> WrittenBatch:
+    """Write every Parquet file of the batch into `folder`."""
     by_name = sorted(parsed.tables.values(), key=lambda table: table.table_name)
     with ThreadPoolExecutor(_WRITERS) as threads:
         telemetry = threads.map(
@@ -73,8 +80,8 @@ def write(site: Site, held: Claim, parsed: ParsedBatch) -> WrittenBatch:
             by_name,
         )
         files = [*parsed.written, *(one for one in telemetry if one is not None)]
-    gone = parsed.growth.superseded(parsed.loading)
-    return WrittenBatch(tuple(files), tuple(rewrite_files(site, folder / "rewritten", gone)))
+    rewritten = rewrite_files(site, folder / "rewritten", parsed.leaving)
+    return WrittenBatch(tuple(files), tuple(rewritten))
 
 
 def put(site: Site, held: Claim, written: WrittenBatch) -> LakeReport:
@@ -112,7 +119,7 @@ def put(site: Site, held: Claim, written: WrittenBatch) -> LakeReport:
     with ThreadPoolExecutor(TRANSFERS) as threads:
         list(threads.map(put_one, planned, paths))
     site.reach("after_parquet_put")
-    return LakeReport(tuple(own), written.rewritten)
+    return LakeReport(tuple(own), written.rewritten, written.contents)
 
 
 def _telemetry(

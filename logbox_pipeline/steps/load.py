@@ -9,7 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from logbox_pipeline.adapters import catalog_logs, spool, telemetry_tables
+from logbox_pipeline.adapters import (
+    catalog_batches,
+    catalog_content,
+    catalog_growth,
+    catalog_logs,
+    spool,
+    telemetry_tables,
+)
 from logbox_pipeline.adapters.catalog_batches import Claim, fence, look
 from logbox_pipeline.adapters.catalog_flights import record_flights
 from logbox_pipeline.adapters.catalog_logs import LogResult
@@ -57,28 +64,37 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
     with ThreadPoolExecutor(1) as beside, site.transaction() as cursor:
         look(cursor, held)
         _bound(cursor)
+        catalog_growth.require_loaded(cursor, parsed.replacing)
+        catalog_growth.delete_rows(cursor, list(parsed.replacing))
         storing = beside.submit(lake.store, site, held, parsed)
-        table_rows = _copy(cursor, held, parsed)
+        table_rows = copy_rows(cursor, held.received_on, parsed)
         stored = storing.result()
         _require_agreement(parsed, stored, table_rows)
         fence(cursor, held)
         now = site.now()
-        gone = take_over(cursor, parsed.growth, parsed.loading, stored.rewritten, now)
+        gone = take_over(cursor, parsed.growth, parsed.loading, now)
+        catalog_growth.replace_files(cursor, [one.old.lake_key for one in stored.rewritten], now)
         results = [_result(one) for one in parsed.read]
-        topics = [topic for one in parsed.read for topic in _topics(one, parsed)]
-        catalog_logs.record_results(cursor, held, results, topics, now)
+        catalog_logs.record_results(cursor, held.batch_id, results, topics_of(parsed), now)
+        catalog_content.record(cursor, parsed.loading, stored.contents)
+        catalog_batches.mark_loaded(cursor, held.batch_id, now)
         catalog_logs.make_live(cursor, held, stored.lake_keys(held.batch_id), now)
         # Last of all: whoever loads flights of the same vehicles waits from here to the commit.
-        flights = [flight for one in parsed.read for flight in _flights(one)]
-        record_flights(cursor, flights, [one.log_id for one in results], gone)
+        record_flights(cursor, flights_of(parsed), [one.log_id for one in results], gone)
         site.reach("before_commit")
     site.reach("after_commit")
     rows = {name: count for name, count in table_rows.items() if count}
     return LoadReport(parsed.parsed, rows, stored)
 
 
-def _copy(cursor: Any, held: Claim, parsed: ParsedBatch) -> dict[str, int]:
-    """Rows by table, as Postgres counted them; the batch's row is not locked meanwhile."""
+def copy_rows(
+    cursor: Any, received_on: date, parsed: ParsedBatch, *, since: date | None = None
+) -> dict[str, int]:
+    """Rows by table, as Postgres counted them. No row of the catalog is locked meanwhile.
+
+    since: the first day whose telemetry Postgres is to hold (`core.retention`), for logs that are
+    loaded again; None: it holds every day.
+    """
     table_rows: dict[str, int] = {}
     for name, columns, read in (
         (EVENTS, tables.EVENT_COLUMNS, _events),
@@ -86,9 +102,11 @@ def _copy(cursor: Any, held: Claim, parsed: ParsedBatch) -> dict[str, int]:
         (TRACK, TRACK_COLUMNS, _track),
     ):
         table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
+    if since is not None and received_on < since:
+        return table_rows
     for table in parsed.tables.values():
         if table.lake_only_reason is None:
-            table_rows[table.table_name] = _copy_telemetry(cursor, held, parsed, table)
+            table_rows[table.table_name] = _copy_telemetry(cursor, received_on, parsed, table)
     return table_rows
 
 
@@ -136,16 +154,18 @@ def _copy_logbox(
     return copy_batches(cursor, ("logbox", table), schema, rows)
 
 
-def _copy_telemetry(cursor: Any, held: Claim, parsed: ParsedBatch, table: TelemetryTable) -> int:
+def _copy_telemetry(
+    cursor: Any, received_on: date, parsed: ParsedBatch, table: TelemetryTable
+) -> int:
     schema = tables.postgres_schema(tables.telemetry_schema(table), has_received_on=True)
-    day = (held.received_on - _EPOCH).days
+    day = (received_on - _EPOCH).days
 
     def rows() -> Iterator[pa.RecordBatch]:
         for one, topic in parsed.by_table[table.format, table.topic]:
             for batch in spool.telemetry_batches(one.folder, topic, table):
                 yield tables.postgres_rows(batch, one.log.log_id, day, schema)
 
-    leaf = telemetry_tables.partition_of(table.table_name, held.received_on)
+    leaf = telemetry_tables.partition_of(table.table_name, received_on)
     return copy_batches(cursor, leaf, schema, rows())
 
 
@@ -201,6 +221,16 @@ def _result(one: ReadLog) -> LogResult:
 
 def _track_error(result: ParsedLog) -> dict[str, str]:
     return {} if result.track_error is None else {"track_error": result.track_error}
+
+
+def topics_of(parsed: ParsedBatch) -> list[TopicResult]:
+    """What `log_topics` says of each log."""
+    return [topic for one in parsed.read for topic in _topics(one, parsed)]
+
+
+def flights_of(parsed: ParsedBatch) -> list[FoundFlight]:
+    """What each log saw of its vehicle's flights."""
+    return [flight for one in parsed.read for flight in _flights(one)]
 
 
 def _topics(one: ReadLog, parsed: ParsedBatch) -> Iterator[TopicResult]:

@@ -4,8 +4,9 @@ The rows stand in scratch when this ends; nothing counts yet.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from uuid import UUID
@@ -15,7 +16,6 @@ import pyarrow as pa
 from logbox_pipeline.adapters import catalog_deliveries, catalog_logs, spool, telemetry_tables
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
-from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.adapters.spool import SpooledTopic
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
@@ -51,14 +51,18 @@ class ReadLog:
 @dataclass(frozen=True)
 class ParsedBatch:
     """What lake and load need: logs in log_id order, tables by (format, topic), and the Parquet
-    files of events, parameters and tracks, which were written while others were parsed."""
+    files of events, parameters and tracks, which were written while others were parsed.
+
+    replacing: logs that are loaded already and the batches that did it: their rows go first.
+    """
 
     read: tuple[ReadLog, ...]
     tables: dict[tuple[str, str], TelemetryTable]
     written: tuple[WrittenFile, ...]
-    duplicates: int
-    refused: tuple[RefusedMember, ...]
-    growth: Growth
+    growth: Growth = field(default_factory=Growth)
+    duplicates: int = 0
+    refused: tuple[RefusedMember, ...] = ()
+    replacing: Mapping[UUID, UUID] = field(default_factory=dict)
 
     @cached_property
     def by_table(self) -> dict[tuple[str, str], list[tuple[ReadLog, SpooledTopic]]]:
@@ -69,6 +73,13 @@ class ParsedBatch:
                 for topic in one.result.spooled.topics:
                     found[one.result.format, topic.topic].append((one, topic))
         return found
+
+    @property
+    def leaving(self) -> dict[UUID, UUID]:
+        """Logs whose rows go when this is loaded, and the batches that had loaded them."""
+        gone = self.growth.superseded(self.loading).values()
+        superseded = {one.log_id: one.batch_id for one in gone if one.batch_id is not None}
+        return {**superseded, **self.replacing}
 
     @property
     def loading(self) -> set[UUID]:
@@ -107,24 +118,39 @@ def parse(site: Site, held: Claim) -> ParsedBatch:
     owned, duplicates, refused = _take_ownership(site, held, folder)
     site.reach("after_ownership")
     growth = find_growth(site, folder, {one.log.log_id: one.path for one in owned})
+    parsed = parse_logs(site, folder, held.received_on, owned, growth)
+    return replace(parsed, duplicates=duplicates, refused=refused)
+
+
+def parse_logs(
+    site: Site, folder: Path, received_on: date, logs: list[FoundLog], growth: Growth | None = None
+) -> ParsedBatch:
+    """Parse and name logs of one day, whoever owns them. Their rows stand in `folder`."""
+    growth = growth or Growth()
     read: list[ReadLog] = []
-    reading = _read(site, folder, owned, growth, read)
-    written = [
+    written = _written(folder, _read(site, folder, logs, growth, read), read)
+    site.reach("after_parse")
+    named = _name_tables(site, received_on, read)
+    site.reach("after_tables")
+    return ParsedBatch(tuple(read), named, written, growth)
+
+
+def only(folder: Path, parsed: ParsedBatch, wanted: Collection[UUID]) -> ParsedBatch:
+    """Some of the logs that were parsed; the others' rows go no further."""
+    read = tuple(one for one in parsed.read if one.log.log_id in wanted)
+    return replace(parsed, read=read, written=_written(folder, read, read))
+
+
+def _written(
+    folder: Path, reading: Iterable[ReadLog], read: Sequence[ReadLog]
+) -> tuple[WrittenFile, ...]:
+    """Files of what every log has. `reading` fills `read` as it goes."""
+    written = (
         write_file(folder, EVENTS, tables.EVENT_COLUMNS, _events(reading)),
         write_file(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)),
         write_file(folder, TRACK, TRACK_COLUMNS, _tracks(read)),
-    ]
-    site.reach("after_parse")
-    named = _name_tables(site, held, read)
-    site.reach("after_tables")
-    return ParsedBatch(
-        tuple(read),
-        named,
-        tuple(one for one in written if one is not None),
-        duplicates,
-        refused,
-        growth,
     )
+    return tuple(one for one in written if one is not None)
 
 
 def _take_ownership(
@@ -213,7 +239,7 @@ def _tracks(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]
 
 
 def _name_tables(
-    site: Site, held: Claim, read: list[ReadLog]
+    site: Site, received_on: date, read: list[ReadLog]
 ) -> dict[tuple[str, str], TelemetryTable]:
     wanted = tables.wanted_topics(
         (one.result.format, topic.topic, topic.columns)
@@ -221,22 +247,13 @@ def _name_tables(
         if isinstance(one.result, ParsedLog)
         for topic in one.result.spooled.topics
     )
-    now = site.now()
     with site.connection() as connection:
         ensured = telemetry_tables.ensure_tables(
             connection,
             wanted,
-            received_on=held.received_on,
-            now=now,
+            received_on=received_on,
+            now=site.now(),
             postgres_topics=site.settings.postgres_topics,
             max_tables=site.settings.max_telemetry_tables,
-        )
-    if ensured.new_columns:
-        journal_in(site.archive)(
-            {
-                "kind": "telemetry_columns",
-                "at": now.isoformat(),
-                "columns": [asdict(column) for column in ensured.new_columns],
-            }
         )
     return ensured.tables

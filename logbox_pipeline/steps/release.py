@@ -1,6 +1,6 @@
 """Release: a person's word on refused files, to let them through or to take note. No deletion.
 
-What a person decided stands in the journal too, so that a rebuild knows it.
+The journal is told of it as of any other change, so that a rebuild knows it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from uuid import UUID
 
 from logbox_pipeline.adapters import catalog_retry
 from logbox_pipeline.adapters.catalog_retry import Choice, RefusedFile
-from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.core.verification import Refusal
 from logbox_pipeline.steps.site import Site
@@ -50,7 +49,7 @@ def release(site: Site, choice: Choice, note: str, *, dry_run: bool = False) -> 
         free = [one for one in found if one.delivery_id not in names]
         already, others = _elsewhere(cursor, choice, found)
         if not dry_run:
-            free = _decide(site, cursor, free, note, "deliveries_released", catalog_retry.release)
+            free = _decide(site, cursor, free, note, catalog_retry.release)
     return Decided(tuple(free), tuple(already), (*held, *others))
 
 
@@ -66,9 +65,7 @@ def acknowledge(site: Site, choice: Choice, note: str, *, dry_run: bool = False)
         new = [one for one in found if one not in same]
         _, others = _elsewhere(cursor, choice, found)
         if not dry_run:
-            new = _decide(
-                site, cursor, new, note, "deliveries_acknowledged", catalog_retry.acknowledge
-            )
+            new = _decide(site, cursor, new, note, catalog_retry.acknowledge)
     return Decided(tuple(new), tuple(one.delivery_id for one in same), tuple(others))
 
 
@@ -94,21 +91,9 @@ def _decide(
     cursor: Any,
     files: list[RefusedFile],
     note: str,
-    kind: str,
     act: Callable[[Any, list[UUID], str, datetime], list[UUID]],
 ) -> list[RefusedFile]:
-    """Change the catalog, then write the journal; the commit follows, or neither counts."""
-    now = site.now()
-    changed = act(cursor, [one.delivery_id for one in files], note, now)
-    if changed:
-        journal_in(site.archive)(
-            {
-                "kind": kind,
-                "at": now.isoformat(),
-                "deliveries": [str(one) for one in changed],
-                "note": note,
-            }
-        )
+    changed = act(cursor, [one.delivery_id for one in files], note, site.now())
     return [one for one in files if one.delivery_id in set(changed)]
 
 

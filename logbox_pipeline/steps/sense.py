@@ -25,6 +25,9 @@ from logbox_pipeline.core.batching import (
 from logbox_pipeline.core.errors import FenceLost, LogboxError
 from logbox_pipeline.core.ports import ListedObject
 from logbox_pipeline.steps.attempt import sweep_scratch
+from logbox_pipeline.steps.lost_catalog import require_catalog
+from logbox_pipeline.steps.manifest import sweep_manifests, tell
+from logbox_pipeline.steps.receipts import sweep_receipts
 from logbox_pipeline.steps.settle import settle, sweep_lake, sweep_landing
 from logbox_pipeline.steps.site import Site
 
@@ -69,6 +72,7 @@ def sense(
     run_states: Callable[[list[OpenBatch]], Mapping[str, RunSeen]],
 ) -> Tick:
     """One tick. `run_states` tells by run_key what Dagster knows of each open batch's run."""
+    require_catalog(site)
     listed_at = site.now()
     with site.transaction() as cursor:
         clients = frozenset(catalog_landing.client_names(cursor))
@@ -116,7 +120,14 @@ def sense(
 def _sweep(site: Site) -> tuple[int, str | None]:
     """(how much was tidied, what could not be): tidying never holds up what arrives."""
     swept, trouble = 0, None
-    for sweep in (sweep_landing, sweep_lake, sweep_scratch):
+    for sweep in (
+        sweep_landing,
+        sweep_lake,
+        sweep_scratch,
+        sweep_receipts,
+        tell,
+        sweep_manifests,
+    ):
         try:
             swept += sweep(site)
         except LogboxError as error:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from logbox_pipeline.adapters import (
     catalog_batches,
     catalog_growth,
+    catalog_lake,
     catalog_landing,
     catalog_logs,
 )
@@ -19,6 +20,7 @@ from logbox_pipeline.adapters.catalog_landing import Standing
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.steps.manifest import write_outcome
+from logbox_pipeline.steps.receipts import write_receipts
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
 _SWEEP_AFTER = timedelta(seconds=60)
@@ -33,9 +35,11 @@ class SettleReport:
 
 
 def settle(site: Site, held: Claim) -> SettleReport:
-    """Write the outcome manifests, then let the batch's objects leave landing."""
+    """Write the outcome manifests and receipts, then let the batch's objects leave landing."""
     manifests = write_outcome(site, held)
     site.reach("after_outcome")
+    write_receipts(site, held)
+    site.reach("after_receipts")
     with site.transaction() as cursor:
         fence(cursor, held, "loaded")
         standing = catalog_landing.standing_of_batch(cursor, held.batch_id)
@@ -55,20 +59,27 @@ def sweep_landing(site: Site) -> int:
 
 
 def sweep_lake(site: Site) -> int:
-    """Delete Parquet files that dead attempts put, and those replaced longer ago than the grace.
-    Returns how many went.
+    """Delete Parquet files that dead attempts and compactions put, and those replaced longer ago
+    than the grace. Returns how many went.
 
     What dead attempts put is deleted once when found and once more an hour later, since a run that
     was only asleep may put one in between.
     """
+    with site.transaction() as cursor:
+        catalog_lake.abandon_dead_compactions(cursor)
     with site.transaction() as cursor:
         abandoned = catalog_logs.abandoned_lake_files(cursor, _SWEEP_MOST)
         for lake_key in abandoned:
             site.lake.delete(lake_key)
         catalog_logs.forget_abandoned(cursor, abandoned, site.now() - _ABANDONED_AGAIN)
     with site.transaction() as cursor:
-        grace = timedelta(seconds=site.settings.lake_grace_s)
-        replaced = catalog_growth.replaced_files(cursor, _SWEEP_MOST, site.now() - grace)
+        now, settings = site.now(), site.settings
+        replaced = catalog_growth.replaced_files(
+            cursor,
+            _SWEEP_MOST,
+            replaced_before=now - timedelta(seconds=settings.lake_grace_s),
+            compacted_before=now - timedelta(seconds=settings.compaction_grace_s),
+        )
         for lake_key in replaced:
             site.lake.delete(lake_key)
         catalog_growth.forget_replaced(cursor, replaced)

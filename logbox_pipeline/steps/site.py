@@ -1,4 +1,4 @@
-"""What every step works on: settings, three buckets, the catalog, the clock. No step here."""
+"""What every step works on: settings, the buckets, the catalog, the clock. No step here."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ from typing import Any
 
 from logbox_pipeline.adapters import postgres
 from logbox_pipeline.adapters.catalog_batches import Claim
-from logbox_pipeline.adapters.s3 import S3Bucket, s3_client
+from logbox_pipeline.adapters.s3 import REPLICA_NAMES, S3Bucket, s3_client
+from logbox_pipeline.core.errors import SettingError
 from logbox_pipeline.settings import Settings, required
 
 TRANSFERS = 8
@@ -24,12 +25,16 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Site:
-    """Where the steps happen. `now` gives aware UTC times; tests pass their own."""
+    """Where the steps happen. `now` gives aware UTC times; tests pass their own.
+
+    `replica` None: the archive is the only copy.
+    """
 
     settings: Settings
     landing: S3Bucket
     archive: S3Bucket
     lake: S3Bucket
+    replica: S3Bucket | None = None
     now: Callable[[], datetime] = _utc_now
 
     def transaction(self) -> AbstractContextManager[Any]:
@@ -55,7 +60,10 @@ class Site:
 
 
 def open_site(settings: Settings) -> Site:
-    """The site the settings describe. Nothing is contacted yet."""
+    """The site the settings describe. Nothing is contacted yet.
+
+    Raises SettingError when the replica would be a bucket that holds something else.
+    """
     client = s3_client(
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
@@ -67,7 +75,32 @@ def open_site(settings: Settings) -> Site:
         S3Bucket(client, settings.landing_bucket),
         S3Bucket(client, settings.archive_bucket),
         S3Bucket(client, settings.lake_bucket),
+        open_replica(settings),
     )
+
+
+def open_replica(
+    settings: Settings, *, read_timeout_s: float = 60, attempts: int = 3
+) -> S3Bucket | None:
+    """The bucket that holds the second copy of the archive; None when there is to be none."""
+    if settings.replicates_by == "off":
+        return None
+    others = (settings.landing_bucket, settings.archive_bucket, settings.lake_bucket)
+    if settings.replica_s3_endpoint == settings.s3_endpoint and settings.replica_bucket in others:
+        raise SettingError(
+            f"LOGBOX_REPLICA_BUCKET is {settings.replica_bucket}, which is one of the site's other "
+            "buckets: a copy there protects from nothing",
+            hint="name a bucket elsewhere: LOGBOX_REPLICA_S3_ENDPOINT, LOGBOX_REPLICA_S3_REGION",
+        )
+    client = s3_client(
+        endpoint=settings.replica_s3_endpoint,
+        region=settings.replica_s3_region or settings.s3_region,
+        access_key_id=settings.replica_access_key_id,
+        secret_access_key=settings.replica_secret_access_key,
+        read_timeout_s=read_timeout_s,
+        attempts=attempts,
+    )
+    return S3Bucket(client, settings.replica_bucket, REPLICA_NAMES)
 
 
 @contextmanager

@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from logbox_pipeline.adapters import catalog_batches, catalog_status
+from logbox_pipeline.adapters import catalog_batches, catalog_replica, catalog_status
+from logbox_pipeline.adapters.catalog_reconciliations import LastChecked, last_checked
+from logbox_pipeline.adapters.catalog_replica import Lag
+from logbox_pipeline.steps.judge import overdue_reconciliations
 from logbox_pipeline.steps.site import Site
 
 SENSOR_OVERDUE = timedelta(minutes=2)
@@ -47,6 +50,21 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Replica:
+    """What the replica lacks. `replication`: copy, external, or off: the archive is the only copy,
+    and all else is None."""
+
+    replication: str
+    bucket: str | None = None
+    files: int | None = None
+    size_bytes: int | None = None
+    oldest_archived_at: datetime | None = None
+    lag_s: int | None = None
+    promise_s: int | None = None
+    is_late: bool = False
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything `logbox status` shows; its fields are the keys of `--json`.
 
@@ -66,6 +84,7 @@ class Status:
     drifts: list[Row]
     batches: list[Row]
     storage: Storage
+    replica: Replica
     clients: list[Row]
 
 
@@ -81,19 +100,22 @@ def status(site: Site, *, disk: Path | None = None) -> Status:
         refused = catalog_status.open_refusals(cursor)
         stale = catalog_status.stale(cursor, now, settings.stale_after_s)
         drifts = catalog_status.open_drifts(cursor)
+        checked = last_checked(cursor)
         batches = catalog_status.batches(cursor, MOST_BATCHES)
         clients = catalog_status.clients(cursor)
         grown = catalog_status.growth(cursor, now)
+        lag = catalog_replica.lag(cursor) if site.replica else None
     is_overdue = last_tick_at is None or now - last_tick_at > SENSOR_OVERDUE
     sensor = Sensor(last_tick_at, is_overdue and paused_at is None)
     freshness = _freshness(
         unfinished["oldest_received_at"], late, settings.freshness_promise_s, now
     )
+    replica = _replica(site, lag, now)
     for client in clients:
         client["is_silent"] = _is_silent(client, timedelta(seconds=settings.silent_after_s), now)
     return Status(
         at=now,
-        overdue=_overdue(sensor, freshness, clients, now),
+        overdue=_overdue(sensor, freshness, replica, checked, clients, now),
         paused_at=paused_at,
         paused_by=paused_by,
         sensor=sensor,
@@ -105,6 +127,7 @@ def status(site: Site, *, disk: Path | None = None) -> Status:
         drifts=drifts,
         batches=batches,
         storage=_storage(grown, shutil.disk_usage(disk).free if disk else None),
+        replica=replica,
         clients=clients,
     )
 
@@ -121,8 +144,32 @@ def _is_silent(client: Row, silent_after: timedelta, now: datetime) -> bool:
     return client["revoked_at"] is None and now - last_heard_at > silent_after
 
 
-def _overdue(sensor: Sensor, freshness: Freshness, clients: list[Row], now: datetime) -> list[str]:
-    found = []
+def _replica(site: Site, lag: Lag | None, now: datetime) -> Replica:
+    settings = site.settings
+    if site.replica is None or lag is None:
+        return Replica("off")
+    lag_s = lag.seconds(now)
+    return Replica(
+        settings.replicates_by,
+        site.replica.bucket,
+        lag.files,
+        lag.size_bytes,
+        lag.oldest_at,
+        lag_s,
+        settings.replica_lag_s,
+        lag_s > settings.replica_lag_s,
+    )
+
+
+def _overdue(
+    sensor: Sensor,
+    freshness: Freshness,
+    replica: Replica,
+    checked: LastChecked,
+    clients: list[Row],
+    now: datetime,
+) -> list[str]:
+    found = [f"{late}; next: `logbox reconcile`" for late in overdue_reconciliations(checked, now)]
     if sensor.is_overdue:
         last = (
             "never looked at landing"
@@ -139,6 +186,13 @@ def _overdue(sensor: Sensor, freshness: Freshness, clients: list[Row], now: date
             f"{files} log(s) are later than the {freshness.promise_s} s of "
             f"LOGBOX_FRESHNESS_PROMISE_S, the oldest {freshness.age_s} s; "
             "next: see the batches' last_error"
+        )
+    if replica.is_late:
+        found.append(
+            f"{replica.files} file(s) of the archive are not in the replica, the oldest for "
+            f"{replica.lag_s} s, expected within the {replica.promise_s} s of "
+            "LOGBOX_REPLICA_LAG_S; next: see the ticks of replication_sensor, and "
+            "`logbox drift list`"
         )
     for client in clients:
         if client["is_silent"]:

@@ -1,4 +1,4 @@
-"""Supersede: find the logs that a growing log takes the place of, and their rows in the lake.
+"""Supersede: find the logs that a growing log takes the place of.
 
 What is found counts when the load says so, in the transaction that brings the longer log's rows;
 it looks again then, and begins anew when another batch has changed what was found.
@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from logbox_pipeline.adapters import catalog_growth, catalog_trace
-from logbox_pipeline.adapters.catalog_growth import HoldingFile
-from logbox_pipeline.adapters.catalog_logs import PlannedFile
-from logbox_pipeline.adapters.parquet import LakeFile, write_table_file
-from logbox_pipeline.core import keys
 from logbox_pipeline.core.digest import CHUNK_BYTES
 from logbox_pipeline.core.errors import (
     FenceLost,
@@ -32,8 +24,6 @@ from logbox_pipeline.core.errors import (
 from logbox_pipeline.core.growth import Pair, Superseded, prefix_digests, superseded
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.trace import original
-
-_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -48,28 +38,6 @@ class Growth:
 
     def superseded(self, loading: Collection[UUID]) -> Mapping[UUID, Superseded]:
         return superseded(self.pairs, self.proven, loading)
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """A live file whose rows of superseded logs go; `file` None: all of its rows do."""
-
-    old: HoldingFile
-    file: LakeFile | None
-
-    def planned(self, batch_id: UUID) -> PlannedFile | None:
-        """What batch `batch_id` puts in its place."""
-        if self.file is None:
-            return None
-        return PlannedFile(
-            keys.lake_key(self.old.table_name, self.old.received_on, batch_id, self.file.sha256),
-            self.old.table_name,
-            self.old.received_on,
-            self.file.rows,
-            self.file.size_bytes,
-            self.file.sha256,
-            self.old.batch_ids,
-        )
 
 
 def find_growth(site: Site, folder: Path, paths: Mapping[UUID, Path]) -> Growth:
@@ -96,38 +64,10 @@ def find_growth(site: Site, folder: Path, paths: Mapping[UUID, Path]) -> Growth:
     return Growth(frozenset(paths), tuple(pairs), examined, frozenset(proven))
 
 
-def rewrite_files(site: Site, folder: Path, gone: Mapping[UUID, Superseded]) -> list[Rewritten]:
-    """Write the live files that hold rows of superseded logs again, without those rows."""
-    if not any(one.batch_id is not None for one in gone.values()):
-        return []
-    with site.transaction() as cursor:
-        holding = catalog_growth.files_holding(cursor, gone.values())
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for number, old in enumerate(holding):
-        if old.is_only_theirs:
-            found.append(Rewritten(old, None))
-            continue
-        path = folder / f"{number}.old.parquet"
-        download = site.lake.download(old.lake_key, path)
-        if download is None or download.sha256 != old.sha256:
-            raise PermanentError(
-                f"s3://{site.lake.bucket}/{old.lake_key}: expected {old.sha256}, found "
-                f"{'nothing' if download is None else download.sha256}",
-                hint="this is drift in the lake; see `logbox status`",
-            )
-        rewritten = _without(path, folder / f"{number}.parquet", gone)
-        path.unlink()
-        if rewritten is not None:
-            found.append(Rewritten(old, rewritten if rewritten.rows else None))
-    return found
-
-
 def take_over(
     cursor: Any,
     growth: Growth,
     loading: Collection[UUID],
-    rewritten: Collection[Rewritten],
     now: datetime,
 ) -> list[UUID]:
     """Part of the load transaction, before states are written: what was found counts from here.
@@ -153,7 +93,6 @@ def take_over(
         )
     gone = list(planned.values())
     catalog_growth.supersede(cursor, gone, now)
-    catalog_growth.replace_files(cursor, [one.old.lake_key for one in rewritten], now)
     return [one.log_id for one in gone]
 
 
@@ -178,22 +117,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
-
-
-def _without(path: Path, to: Path, gone: Collection[UUID]) -> LakeFile | None:
-    """The file without the rows of `gone`; None when it has none of them."""
-    leaving = pa.array([one.bytes for one in gone], pa.binary(16))
-    with pq.ParquetFile(path) as old:
-        before = old.metadata.num_rows
-        schema = old.schema_arrow
-
-        def rows() -> Iterator[pa.RecordBatch]:
-            for batch in old.iter_batches(_BATCH_ROWS):
-                log_ids = batch.column("log_id")
-                stored = log_ids.storage if isinstance(log_ids, pa.ExtensionArray) else log_ids
-                kept = batch.filter(pc.invert(pc.is_in(stored, value_set=leaving)))
-                if kept.num_rows:
-                    yield kept
-
-        written = write_table_file(to, schema, rows())
-    return None if written.rows == before else written

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from logbox_pipeline.adapters import catalog_batches, catalog_trace
+from logbox_pipeline.adapters import catalog_access, catalog_batches, catalog_trace
 from logbox_pipeline.adapters.catalog_trace import Archived
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.errors import LogboxError, PermanentError, UsageError
@@ -134,13 +134,17 @@ def trace(site: Site, what: str, client: str | None = None) -> Trace:
         told = catalog_trace.deliveries(cursor, found, MOST)
         logs = catalog_trace.logs(cursor, [row["delivery_id"] for row in told])
         refused = catalog_trace.refused_members(cursor, [row["delivery_id"] for row in told])
+        uploads = catalog_access.uploads(cursor, [row["delivery_id"] for row in told])
         vehicles = _vehicles(question)
         heard = [] if found or standing else _last_heard(cursor, question, vehicles, client)
     return Trace(
         what,
         bool(found or standing),
         len(found),
-        [_tell(site, row, _asked(logs, row), _asked(refused, row)) for row in told],
+        [
+            _tell(site, row, _asked(logs, row), _asked(refused, row), _asked(uploads, row))
+            for row in told
+        ],
         [Standing(keys.to_text(one.key), one.size_bytes, one.received_at) for one in standing],
         is_whole,
         vehicles,
@@ -228,8 +232,9 @@ def _last_heard(
     return heard or ([] if vehicles else catalog_trace.last_heard(cursor, [], client, MOST))
 
 
-def _tell(site: Site, row: Row, logs: list[Row], refused: list[Row]) -> Traced:
+def _tell(site: Site, row: Row, logs: list[Row], refused: list[Row], uploads: list[Row]) -> Traced:
     hops = [
+        *(Hop("uploaded", one["at"], _by_whom(one)) for one in uploads),
         Hop(
             "received",
             row["received_at"],
@@ -258,6 +263,15 @@ def _tell(site: Site, row: Row, logs: list[Row], refused: list[Row]) -> Traced:
         row["sha256"],
         [log["log_id"] for log in logs],
         _in_order(hops),
+    )
+
+
+def _by_whom(upload: Row) -> str:
+    who = upload["client"] or upload["analyst"]
+    key = f", key {upload['key_id']}" if upload["key_id"] else ""
+    return (
+        f"{upload['operation']} by {upload['actor']}{f' {who}' if who else ''}{key}, "
+        f"from {upload['address']}"
     )
 
 
@@ -298,7 +312,8 @@ def _judged(site: Site, row: Row) -> Iterator[Hop]:
             f"s3://{site.archive.bucket}/{row['archive_key']}{version}",
         )
     if row["replicated_at"] is not None:
-        yield Hop("replicated", row["replicated_at"], "")
+        place = f"s3://{site.replica.bucket}/{row['archive_key']}" if site.replica else ""
+        yield Hop("replicated", row["replicated_at"], place)
 
 
 def _batched(row: Row) -> Iterator[Hop]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from typer.testing import CliRunner, Result
 
 from logbox_pipeline.cli.main import app
 from logbox_pipeline.core.policies import client_user
+from logbox_pipeline.settings import load_settings
+from logbox_pipeline.steps.manifest import tell
 from logbox_pipeline.steps.migrations import run_dbmate
+from logbox_pipeline.steps.site import open_site
+from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.conftest import Stack
 
 
@@ -56,15 +61,6 @@ class Office:
             cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def journal(self) -> list[dict[str, Any]]:
-        """The entries, in the order of their keys."""
-        s3, bucket = self.stack.client(), f"{self.buckets}archive"
-        listed = s3.list_objects_v2(Bucket=bucket, Prefix="archive/journal/").get("Contents", [])
-        return [
-            json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read())
-            for one in listed
-        ]
-
 
 @pytest.fixture
 def office(
@@ -98,6 +94,7 @@ def test_added_client_uploads_with_the_printed_lines(office: Office, tmp_path: P
     added = office.run("client", "add", office.client)
     assert added.exit_code == 0
     assert "only time" in added.stderr
+    assert office.run("receipt-key").stdout in added.stdout
     (tmp_path / "drone.env").write_text(added.stdout)
     (tmp_path / "flight.ulg").write_bytes(b"a log")
     sent = office.run("upload", tmp_path / "flight.ulg", "--env", tmp_path / "drone.env")
@@ -106,6 +103,16 @@ def test_added_client_uploads_with_the_printed_lines(office: Office, tmp_path: P
     again = office.run("upload", tmp_path / "flight.ulg", "--env", tmp_path / "drone.env", "--json")
     assert again.exit_code == 1
     assert json.loads(again.stdout)["state"] == "failed"
+
+
+def test_client_is_added_without_a_key_for_receipts_and_that_is_said(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOGBOX_SECRET_KEY")
+    added = office.run("client", "add", office.client)
+    assert added.exit_code == 0
+    assert "LOGBOX_RECEIPT_PUBLIC_KEY" not in added.stdout
+    assert "LOGBOX_SECRET_KEY is not set" in added.stderr
 
 
 def test_upload_used_wrongly_ends_with_2(office: Office, tmp_path: Path) -> None:
@@ -208,41 +215,18 @@ def test_list_shows_every_key_and_no_secret(office: Office) -> None:
     assert key["LOGBOX_CLIENT_SECRET_ACCESS_KEY"] not in text + json.dumps(listed)
 
 
-def test_every_change_is_journaled_without_a_secret(office: Office) -> None:
+def test_the_archive_is_told_of_clients_and_keys_and_of_no_secret(office: Office) -> None:
     key = office.key("client", "add", office.client)
-    new = office.key("client", "rotate", office.client)
-    office.run("client", "rotate", office.client, "--finish")
     narrow = office.key("client", "add", office.client, "--vehicle", "v1")
     office.run("client", "revoke", office.client)
-    entries = office.journal()
-    ids = [one["LOGBOX_CLIENT_ACCESS_KEY_ID"] for one in (key, new, narrow)]
-    expected = [
-        ("client_added", None), ("key_added", ids[0]), ("key_added", ids[1]),
-        ("key_revoked", ids[0]), ("key_added", ids[2]), ("key_revoked", ids[1]),
-        ("key_revoked", ids[2]), ("client_revoked", None),
-    ]  # fmt: skip
-    # Entries of one command share its time.
-    assert sorted(map(str, expected)) == sorted(
-        str((entry["kind"], entry["access_key_id"])) for entry in entries
-    )
-    assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
-    assert {entry["client"] for entry in entries} == {office.client}
-    for secret in (key, new, narrow):
-        assert secret["LOGBOX_CLIENT_SECRET_ACCESS_KEY"] not in json.dumps(entries)
-
-
-def test_failed_journal_leaves_no_key_behind(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setenv("LOGBOX_ARCHIVE_BUCKET", f"{office.buckets}nowhere")
-        failed = office.run("client", "add", office.client)
-    assert failed.exit_code != 0
-    assert failed.stdout == ""
-    assert office.query("select * from logbox.clients") == []
-    with pytest.raises(ClientError, match="NoSuchEntity"):
-        office.stack.client("iam").get_user(UserName=client_user(office.client))
-    office.put(office.key("client", "add", office.client))
+    site = open_site(load_settings())
+    tell(site, settled=timedelta(0))
+    told = journey.told(site)
+    assert told["client", office.client]["revoked_at"] is not None
+    assert {kind for kind, _ in told} == {"client", "client_key"}
+    for one in (key, narrow):
+        assert told["client_key", one["LOGBOX_CLIENT_ACCESS_KEY_ID"]]["revoked_at"] is not None
+        assert one["LOGBOX_CLIENT_SECRET_ACCESS_KEY"] not in str(told)
 
 
 def test_key_that_a_crash_left_in_iam_is_taken_away(office: Office) -> None:
@@ -279,7 +263,6 @@ def test_two_people_adding_at_once_make_one_key(office: Office) -> None:
                 add_client(
                     connection,
                     iam,
-                    lambda entry: None,
                     client=office.client,
                     landing_bucket=f"{office.buckets}landing",
                     now=datetime.now(UTC),

@@ -69,6 +69,7 @@ def right(fleet: list[Upload]) -> Found:
         postgres=rows_by_log(fleet) | tracks,
         parquet=rows_by_log(fleet) | tracks,
         archived={o.landing_key: o.sha256 for o in came if o.state != "quarantined"},
+        replicated={o.landing_key: o.sha256 for o in came if o.state != "quarantined"},
         quarantined={o.landing_key: o.sha256 for o in came if o.state == "quarantined"},
         in_landing=[],
         stray_files=[],
@@ -132,6 +133,11 @@ def a_flipped_bit_in_the_archive(fleet: Sequence[Upload], found: Found) -> Found
     return replace(found, archived={**found.archived, key: "0" * 64})
 
 
+def a_log_the_replica_lacks(fleet: Sequence[Upload], found: Found) -> Found:
+    key = named(fleet, "kite/camera.raw").landing_key
+    return replace(found, replicated={**found.replicated, key: "missing"})
+
+
 def a_log_unread(fleet: Sequence[Upload], found: Found) -> Found:
     key = named(fleet, "tern/card.zip").landing_key
     delivery = found.deliveries[key]
@@ -178,6 +184,7 @@ def a_stray_lake_file(fleet: Sequence[Upload], found: Found) -> Found:
         (a_delivery_missing, "deliveries ended", "ended nothing"),
         (a_duplicate_of_nothing, "deliveries ended", "repeats no log"),
         (a_flipped_bit_in_the_archive, "the archive gives back", "camera.raw"),
+        (a_log_the_replica_lacks, "so does the replica", "camera.raw"),
         (a_log_unread, "deliveries ended", "loaded text companion.jsonl"),
         (damage_unseen, "damage is seen", "log_7.ulg: no damage"),
         (a_flight_missing, "flights was found", "no flight"),

@@ -1,12 +1,15 @@
 """`logbox status, quarantine, retry, pause, resume`: what they print, refuse and change."""
 
+import contextlib
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 
-from logbox_pipeline.cli.operate import _since
+from logbox_pipeline.cli.operate import parse_since
 from logbox_pipeline.core.errors import UsageError
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline_tests.cli.office import run, run_json, settle_in
@@ -40,13 +43,32 @@ def test_status_json_is_a_contract(site: Site) -> None:
     found = run_json("status")
     assert sorted(found) == [
         "at", "backlog", "batches", "clients", "drifts", "freshness", "overdue", "paused_at",
-        "paused_by", "refused", "sensor", "stale", "states", "storage",
+        "paused_by", "refused", "replica", "sensor", "stale", "states", "storage",
     ]  # fmt: skip
     assert found["refused"][0] | {"first_seen_at": "", "last_seen_at": ""} == {
         "client": "acme", "state": "quarantined", "reason": "mismatch", "files": 1,
         "first_seen_at": "", "last_seen_at": "",
     }  # fmt: skip
     assert datetime.fromisoformat(found["at"]).tzinfo is not None
+
+
+def test_an_analysts_login_is_told_that_status_is_not_for_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = f"analyst_{secrets.token_hex(4)}"
+    admin = psycopg2.connect(site.settings.admin_database_url)
+    admin.autocommit = True
+    with contextlib.closing(admin), admin.cursor() as cursor:
+        cursor.execute(f"create role {login} login password 'x' in role logbox_reader")
+        try:
+            server = (site.settings.database_url or "").rpartition("@")[2]
+            monkeypatch.setenv("LOGBOX_DATABASE_URL", f"postgresql://{login}:x@{server}")
+            result = run("status")
+        finally:
+            cursor.execute(f"drop role {login}")
+    assert result.exit_code != 0
+    assert "may not do that" in result.stderr
+    assert "an analyst's login is for psql" in result.stderr
 
 
 def test_strict_exits_1_and_says_what_is_overdue(site: Site) -> None:
@@ -218,13 +240,13 @@ def test_what_a_drone_wrote_cannot_format_or_move_the_cursor(site: Site) -> None
     ],
 )
 def test_since_reads_ages_and_times(text: str, at: datetime) -> None:
-    assert _since(text, datetime(2026, 3, 10, tzinfo=UTC)) == at
+    assert parse_since(text, datetime(2026, 3, 10, tzinfo=UTC)) == at
 
 
 def test_since_refuses_what_is_no_time() -> None:
     for text in ("", "yesterday", "999999w", "-1d"):
         with pytest.raises(UsageError, match="is no time"):
-            _since(text, datetime(2026, 3, 10, tzinfo=UTC) + timedelta(0))
+            parse_since(text, datetime(2026, 3, 10, tzinfo=UTC) + timedelta(0))
 
 
 def test_a_misspelt_setting_does_not_keep_the_stack_running(

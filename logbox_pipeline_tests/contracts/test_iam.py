@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from logbox_pipeline.adapters.iam import AccessKey, Iam
 from logbox_pipeline.core.errors import StoreRefused, TransientError
+from logbox_pipeline.core.keys import digest_receipt_key
 from logbox_pipeline.core.policies import (
     analyst_policy,
     analyst_user,
@@ -20,6 +21,7 @@ from logbox_pipeline_tests.conftest import Stack
 
 PART = b"p" * (5 * 1024**2)
 BODY = b"a log"
+DIGEST = "d" * 64
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def field(stack: Stack, buckets: str, iam: Iam) -> Iterator[Field]:
         admin.put_object(Bucket=landing, Key=f"receipts/{client}/old.ulg.json", Body=b"{}")
         admin.put_object(Bucket=landing, Key=f"receipts/{client}/v1/old.ulg.json", Body=b"{}")
         admin.put_object(Bucket=landing, Key=f"receipts/{client}/v2/old.ulg.json", Body=b"{}")
+        admin.put_object(Bucket=landing, Key=digest_receipt_key(client, DIGEST), Body=b"{}")
     admin.put_object(Bucket=lake, Key="lake/log_events/a.parquet", Body=b"PAR1")
     yield Field(stack, iam, landing, lake, acme, other)
     for client in (acme, other):
@@ -112,7 +115,7 @@ def test_client_reads_and_lists_its_own_receipts(field: Field) -> None:
     s3 = field.client(field.acme)
     receipts = f"receipts/{field.acme}/"
     listed = s3.list_objects_v2(Bucket=field.landing, Prefix=receipts)["Contents"]
-    assert len(listed) == 3
+    assert len(listed) == 4
     assert s3.get_object(Bucket=field.landing, Key=listed[0]["Key"])["Body"].read() == b"{}"
 
 
@@ -128,6 +131,21 @@ def test_narrow_key_reaches_its_vehicle_only(field: Field) -> None:
     for receipts in (f"receipts/{field.acme}/", f"receipts/{field.acme}/v2/", "receipts/"):
         refuses(lambda p=receipts: s3.list_objects_v2(Bucket=landing, Prefix=p))
     refuses(lambda: s3.get_object(Bucket=landing, Key=f"receipts/{field.acme}/v2/old.ulg.json"))
+
+
+def test_narrow_key_reads_receipts_by_digest_of_its_client_only(field: Field) -> None:
+    s3 = field.client(field.acme, "v1")
+    s3.get_object(Bucket=field.landing, Key=digest_receipt_key(field.acme, DIGEST))
+    refuses(
+        lambda: s3.get_object(Bucket=field.landing, Key=digest_receipt_key(field.other, DIGEST))
+    )
+    where = {"Bucket": field.landing, "Key": digest_receipt_key(field.acme, DIGEST)}
+    refuses(lambda: s3.put_object(**where, Body=BODY))
+    refuses(lambda: s3.delete_object(**where))
+    # Which digests there are is nothing for one stolen drone.
+    refuses(
+        lambda: s3.list_objects_v2(Bucket=field.landing, Prefix=f"receipts/{field.acme}/sha256/")
+    )
 
 
 def forbidden(field: Field) -> dict[str, Callable[[Any], Any]]:

@@ -1,6 +1,6 @@
 """What a landing key may look like, and where everything else is put."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pytest
@@ -135,3 +135,23 @@ def test_extension_of_a_wrapped_log_is_the_logs_own() -> None:
         "in.zip/c.jsonl.gz": ".jsonl", "archive/acme/ab/abcd.gz": "", ".gz": "",
     }  # fmt: skip
     assert {name: keys.inner_extension(name) for name in expected} == expected
+
+
+def test_archived_bytes_are_told_from_other_keys_of_the_archive() -> None:
+    sha256 = "ab" * 32
+    assert keys.parse_archive_key(keys.archive_key("acme", sha256, "a.ulg")) == ("acme", sha256)
+    assert keys.parse_archive_key(keys.archive_key("acme", sha256, "a")) == ("acme", sha256)
+    assert keys.parse_archive_key(f"archive/acme/cd/{sha256}.ulg") is None
+    assert keys.parse_archive_key(f"archive/acme/ab/{sha256[:-1]}.ulg") is None
+    assert keys.parse_archive_key(f"archive/seals/{sha256}/000001.sha256") is None
+
+
+def test_a_manifests_key_says_whose_and_what_it_is() -> None:
+    for kind, number in (("intake", 1), ("outcome", 3)):
+        key = keys.manifest_key("acme", date(2026, 1, 2), UUID(int=1), 2, kind, number=number)
+        assert keys.manifest_kind(key) == (kind, "acme")
+        assert keys.client_of_chain(key) == "acme"
+    entry = keys.journal_key(datetime(2026, 1, 2, tzinfo=UTC), UUID(int=1))
+    assert keys.manifest_kind(entry) == ("journal", None)
+    assert keys.client_of_chain(entry) == keys.JOURNAL_CLIENT
+    assert keys.manifest_kind("archive/seals/acme/000001.sha256") is None

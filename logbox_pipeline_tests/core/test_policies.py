@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from logbox_pipeline.core import policies
 from logbox_pipeline.core.keys import MAX_KEY_BYTES
-from logbox_pipeline.drone import uploader
+from logbox_pipeline.drone import target
 
 CLIENTS = st.from_regex(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]", fullmatch=True)
 VEHICLES = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True)
@@ -51,8 +51,8 @@ def test_wildcards_never_reach_a_policy(vehicle: str) -> None:
 
 @given(st.text(max_size=70))
 def test_drone_and_pipeline_agree_on_vehicle_names(name: str) -> None:
-    assert uploader.is_vehicle_name(name) == policies.is_vehicle_name(name)
+    assert target.is_vehicle_name(name) == policies.is_vehicle_name(name)
 
 
 def test_drone_and_pipeline_agree_on_the_longest_key() -> None:
-    assert uploader.MAX_KEY_BYTES == MAX_KEY_BYTES
+    assert target.MAX_KEY_BYTES == MAX_KEY_BYTES

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID
 
@@ -40,10 +41,14 @@ def dagster(site: Site) -> Iterator[dg.DagsterInstance]:
 def test_asset_keys_and_checks_are_the_glossarys() -> None:
     graph = defs.resolve_asset_graph()
     assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+        "access_log",
         "archived_logs",
         "loaded_logs",
         "parsed_logs",
         "received_logs",
+        "reconciliation",
+        "recovery_drill",
+        "replicated_logs",
         "verified_logs",
     ]
     assert sorted(key.name for key in graph.asset_check_keys) == [
@@ -51,7 +56,11 @@ def test_asset_keys_and_checks_are_the_glossarys() -> None:
         "landing_is_clear",
         "no_open_drift",
         "no_open_refusals",
+        "no_refused_requests",
         "postgres_equals_parquet",
+        "reconciliation_is_recent",
+        "recovery_is_rehearsed",
+        "replica_is_caught_up",
     ]
 
 
@@ -59,10 +68,17 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_it_is_made_with() -> N
     for key in defs.resolve_asset_graph().get_all_asset_keys():
         node = defs.resolve_asset_graph().get(key)
         assert node.description
-        assert node.group_name == "ingest"
+        name = key.to_user_string()
+        groups = {
+            "access_log": "audit",
+            "reconciliation": "integrity",
+            "recovery_drill": "integrity",
+        }
+        assert node.group_name == groups.get(name, "ingest")
         assert node.owners
         assert node.kinds
-        assert node.partitions_def is not None
+        # What is owed, asked or compared is so whichever day it came.
+        assert (node.partitions_def is None) == (name in groups or name == "replicated_logs")
 
 
 def test_the_sensor_offers_a_batch_once_and_its_run_loads_the_log(
@@ -113,6 +129,19 @@ def test_a_day_materialized_by_a_person_finishes_what_is_open_and_no_more(
     assert rows(site, "select log_id, loaded_at from logbox.logs") == before
 
 
+def test_the_jobs_of_the_lake_run_nightly_and_say_what_they_did(
+    site: Site, dagster: dg.DagsterInstance
+) -> None:
+    built = build_defs(Opened())
+    for name in ("compact", "retain"):
+        done = built.resolve_job_def(name).execute_in_process(instance=dagster)
+        assert done.success
+        (step,) = [event for event in done.all_events if event.is_successful_output]
+        assert len(step.step_output_data.metadata) > 3
+    scheduled = {schedule.job_name for schedule in built.schedules or ()}
+    assert {"compact", "retain"} <= scheduled
+
+
 def test_refused_files_keep_their_check_at_warn_after_a_clean_batch(
     site: Site, dagster: dg.DagsterInstance
 ) -> None:
@@ -130,6 +159,22 @@ def test_refused_files_keep_their_check_at_warn_after_a_clean_batch(
         assert not refusals.passed
         assert refusals.severity is dg.AssetCheckSeverity.WARN
         upload(site, "landing/acme/d1/good.jsonl", b'{"msg":"y"}\n')
+
+
+def test_the_audit_loads_the_access_log_and_warns_of_what_was_refused(
+    site: Site, dagster: dg.DagsterInstance
+) -> None:
+    folder = site.settings.home / "log"
+    folder.mkdir(parents=True)
+    line = {"at": datetime.now(UTC).isoformat(), "key_id": "AKIAWHO", "status": 403}
+    (folder / "access.jsonl").write_text(json.dumps(line) + "\n")
+    done = build_defs(Opened()).resolve_job_def("audit").execute_in_process(instance=dagster)
+    assert done.success
+    assert rows(site, "select key_id from logbox.access_log") == [("AKIAWHO",)]
+    (check,) = done.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("no_refused_requests", False)
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert "unknown" in (check.description or "")
 
 
 def test_a_failed_run_is_told_to_the_webhook_with_its_files_and_the_next_command(

@@ -1,3 +1,4 @@
+import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,11 +8,15 @@ from typing import Any
 import pytest
 
 from logbox_pipeline.adapters.iam import Iam
+from logbox_pipeline.core.keys import digest_receipt_key, receipt_key
 from logbox_pipeline.core.policies import client_policy, client_user
-from logbox_pipeline.drone.uploader import Target, Uploader
+from logbox_pipeline.drone.target import Target
+from logbox_pipeline.drone.uploader import Uploader
 from logbox_pipeline_tests.conftest import Stack
+from logbox_pipeline_tests.drone.signer import Signer, receipt_fields
 
 PART = 5 * 1024**2
+SIGNER = Signer(b"logbox's secret, 32 bytes long..")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Landing:
     target: Target
     admin: Any
     iam: Iam
+    signer: Signer = SIGNER
 
     @property
     def prefix(self) -> str:
@@ -60,6 +66,27 @@ class Landing:
         listed = self.admin.list_multipart_uploads(Bucket=self.target.bucket)
         return len(listed.get("Uploads", []))
 
+    def put_receipt(self, name: str, data: bytes, *, at: str = "digest", **changes: Any) -> bytes:
+        """Logbox's word about `data`, uploaded as `name`; `at`: `digest`, `key`, or any key."""
+        digest = hashlib.sha256(data).hexdigest()
+        landing_key = self.prefix + name
+        fields = receipt_fields(self.target.client, landing_key, digest, **changes)
+        stored = self.signer.stored(fields)
+        self.put_stored(name, data, stored, at=at)
+        return stored
+
+    def put_stored(self, name: str, data: bytes, stored: bytes, *, at: str = "digest") -> None:
+        digest = hashlib.sha256(data).hexdigest()
+        places = {
+            "digest": digest_receipt_key(self.target.client, digest),
+            "key": receipt_key(self.prefix + name),
+        }
+        self.admin.put_object(Bucket=self.target.bucket, Key=places.get(at, at), Body=stored)
+
+    def logs(self) -> set[str]:
+        """The names in landing."""
+        return {name for name in self.stored() if not name.startswith("receipts/")}
+
     def env_lines(self) -> str:
         target = self.target
         return (
@@ -69,6 +96,7 @@ class Landing:
             f"LOGBOX_LANDING_BUCKET={target.bucket}\n"
             f"LOGBOX_S3_ENDPOINT={target.endpoint}\n"
             f"LOGBOX_S3_REGION={target.region}\n"
+            f"LOGBOX_RECEIPT_PUBLIC_KEY={self.signer.public_text}\n"
         )
 
 
@@ -87,7 +115,12 @@ def landing(stack: Stack, buckets: str) -> Iterator[Landing]:
     iam.ensure_user(client_user(client), client_policy(bucket, client))
     key = iam.create_key(client_user(client))
     target = Target(
-        client, bucket, key.access_key_id, key.secret_access_key, endpoint=stack.s3_endpoint
+        client,
+        bucket,
+        key.access_key_id,
+        key.secret_access_key,
+        endpoint=stack.s3_endpoint,
+        receipt_keys=SIGNER.known,
     )
     yield Landing(target, admin, iam)
     iam.delete_user(client_user(client))

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from logbox_pipeline.core.policies import client_user
-from logbox_pipeline.drone.uploader import Target, TargetError, Uploader, UploadError
+from logbox_pipeline.drone.errors import TargetError, UploadError
+from logbox_pipeline.drone.target import Target
+from logbox_pipeline.drone.target import with_digest as key_with_digest
+from logbox_pipeline.drone.uploader import Uploader
 from logbox_pipeline_tests.drone.bad_link import Answer, Cut, Lose, bad_link, troubles
 from logbox_pipeline_tests.drone.conftest import PART, Landing
 
@@ -317,9 +320,9 @@ def test_missing_file_is_a_clear_error(landing: Landing, tmp_path: Path) -> None
     ["", ".", "..", "a/b", "a\\b", "a\nb", "\x00", "bad\udcff.ulg", "a.ulg.sha256", "x" * 900],
 )
 def test_name_that_logbox_would_refuse_is_refused_here(name: str) -> None:
-    uploader = Uploader(Target("acme", "logbox-landing", "AKIA", "secret"))
+    target = Target("acme", "logbox-landing", "AKIA", "secret")
     with pytest.raises(TargetError) as refused:
-        uploader.key_for(name)
+        target.key_for(name)
     assert "--name" in (refused.value.hint or "")
 
 
@@ -334,10 +337,8 @@ def test_name_that_logbox_would_refuse_is_refused_here(name: str) -> None:
     ],
 )
 def test_digest_goes_before_the_extension(name: str, expected: str) -> None:
-    from logbox_pipeline.drone.uploader import _with_digest
-
     digest = "0123456789abcdef"
-    assert _with_digest(f"landing/acme/{name}", digest) == "landing/acme/" + expected.replace(
+    assert key_with_digest(f"landing/acme/{name}", digest) == "landing/acme/" + expected.replace(
         "D", digest[:12]
     )
 

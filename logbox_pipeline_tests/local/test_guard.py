@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from logbox_pipeline.local.guard import Request, access_line
+from logbox_pipeline.local.access_log import AccessLog, Request, access_lines, claim
 from logbox_pipeline_tests.local.wire import Headers, exchange, host, send, signed
 
 
@@ -634,4 +634,51 @@ def test_every_request_is_logged_with_its_signer_and_no_secret(
 
 def test_a_key_cannot_forge_a_log_line() -> None:
     request = Request("GET", "/b/x\n{}\u2028", {}, "127.0.0.1", 0.0, service="s3")
-    assert len(access_line(request).splitlines()) == 1
+    (line,) = access_lines(request)
+    assert len(line.splitlines()) == 1
+
+
+def test_a_new_file_is_begun_at_each_start_and_when_one_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request("GET", "/b/x", {}, "127.0.0.1", 0.0, service="s3")
+    path = tmp_path / "access.jsonl"
+    for _ in range(2):
+        log = AccessLog(path)
+        log.write(request)
+        log.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr("logbox_pipeline.local.access_log.ROTATE_BYTES", 1_000)
+    log = AccessLog(path)
+    for _ in range(8):
+        log.write(request)
+    log.close()
+    files = sorted(tmp_path.iterdir())
+    assert files[-1] == path
+    assert sum(len(one.read_text().splitlines()) for one in files) == 10
+    assert all(one.stat().st_size < 1_500 for one in files)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "query", "claimed"),
+    [
+        ("AWS4-HMAC-SHA256 Credential=AKIA1/20261129/eu/s3/aws4_request, Signature=0", "",
+         ("AKIA1", "s3")),
+        ("AWS AKIA1:c2lnbmF0dXJl", "", ("AKIA1", "")),
+        ("", "X-Amz-Credential=AKIA1%2F20261129%2Feu%2Fs3%2Faws4_request&x=1", ("AKIA1", "s3")),
+        ("Bearer secret", "", ("", "")),
+        ("", "", ("", "")),
+    ],
+)  # fmt: skip
+def test_a_claimed_key_is_told_before_it_is_proven(
+    authorization: str, query: str, claimed: tuple[str, str]
+) -> None:
+    assert claim(authorization, query) == claimed
+
+
+def test_a_hostile_batch_delete_costs_no_time() -> None:
+    request = Request("POST", "/b", {"delete": [""]}, "127.0.0.1", 0.0, service="s3", status=403)
+    request.keep_sent(b"<Object>" * 400_000)
+    started = time.monotonic()
+    assert len(access_lines(request)) == 1_001
+    assert time.monotonic() - started < 2

@@ -32,7 +32,14 @@ SETTINGS = {
     "LOGBOX_S3_REGION",
     "LOGBOX_S3_ACCESS_KEY_ID",
     "LOGBOX_S3_SECRET_ACCESS_KEY",
+    "LOGBOX_SECRET_KEY",
     "LOGBOX_ADMIN_DATABASE_URL",
+}
+REPLICA_SETTINGS = {
+    "LOGBOX_REPLICA_S3_ENDPOINT",
+    "LOGBOX_REPLICA_S3_REGION",
+    "LOGBOX_REPLICA_ACCESS_KEY_ID",
+    "LOGBOX_REPLICA_SECRET_ACCESS_KEY",
 }
 
 
@@ -62,6 +69,21 @@ def client(stack: EmbeddedStack, service: str = "s3", **keys: str) -> Any:
     )
 
 
+def replica_client(stack: EmbeddedStack, **keys: str) -> Any:
+    found = stack.environment()
+    credentials = {
+        "aws_access_key_id": found["LOGBOX_REPLICA_ACCESS_KEY_ID"],
+        "aws_secret_access_key": found["LOGBOX_REPLICA_SECRET_ACCESS_KEY"],
+    } | keys
+    return boto3.client(
+        "s3",
+        endpoint_url=found["LOGBOX_REPLICA_S3_ENDPOINT"],
+        region_name=found["LOGBOX_REPLICA_S3_REGION"],
+        config=Config(retries={"max_attempts": 0}),
+        **credentials,
+    )
+
+
 def query(stack: EmbeddedStack, sql: str) -> Any:
     connection = psycopg2.connect(stack.environment()["LOGBOX_ADMIN_DATABASE_URL"])
     connection.autocommit = True
@@ -73,10 +95,11 @@ def query(stack: EmbeddedStack, sql: str) -> Any:
         connection.close()
 
 
-def pids(stack: EmbeddedStack) -> tuple[int, int]:
-    """(object store, PostgreSQL)"""
+def pids(stack: EmbeddedStack) -> tuple[int, int, int]:
+    """(object store, PostgreSQL, replica)"""
     postmaster = (stack.home / "postgres" / "postmaster.pid").read_text().split()[0]
-    return read_json(stack.home / "stack.json")["object_store_pid"], int(postmaster)
+    known = read_json(stack.home / "stack.json")
+    return known["object_store_pid"], int(postmaster), known["replica_object_store_pid"]
 
 
 def kill(pid: int) -> None:
@@ -87,7 +110,7 @@ def kill(pid: int) -> None:
 
 def test_environment_leads_to_both_servers(home: Path) -> None:
     with EmbeddedStack(home) as stack:
-        assert set(stack.environment()) == SETTINGS
+        assert set(stack.environment()) == SETTINGS | REPLICA_SETTINGS
         assert client(stack).list_buckets()["Buckets"] == []
         assert query(stack, "show timezone") == [("UTC",)]
         assert query(stack, "show synchronous_commit") == [("on",)]
@@ -97,13 +120,18 @@ def test_environment_leads_to_both_servers(home: Path) -> None:
 
 def test_secrets_are_private_and_in_no_log(home: Path) -> None:
     with EmbeddedStack(home) as stack:
-        for name in ("secrets.json", "stack.env"):
+        for name in ("secrets.json", "stack.env", "replica/secrets.json"):
             assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
         # A failing statement with a password in it.
         with pytest.raises(psycopg2.Error):
             query(stack, "create role pg_reserved password 'hunter2hunter2'")
-        secrets = [*read_json(home / "secrets.json").values(), "hunter2hunter2"]
-        logs = "".join(p.read_text(errors="replace") for p in (home / "log").iterdir())
+        secrets = [
+            *read_json(home / "secrets.json").values(),
+            *read_json(home / "replica" / "secrets.json").values(),
+            "hunter2hunter2",
+        ]
+        written = [*(home / "log").iterdir(), *(home / "replica" / "log").iterdir()]
+        logs = "".join(path.read_text(errors="replace") for path in written)
         for secret in secrets:
             if not secret.startswith("AKIA"):
                 assert secret not in logs
@@ -111,9 +139,11 @@ def test_secrets_are_private_and_in_no_log(home: Path) -> None:
             assert all(secret not in (command_of(pid) or "") for secret in secrets)
 
 
-def test_both_listen_on_loopback_only(home: Path) -> None:
+def test_all_listen_on_loopback_only(home: Path) -> None:
     with EmbeddedStack(home) as stack:
-        ports = {f"{read_json(home / 'stack.json')[p]:04X}" for p in ("postgres_port", "s3_port")}
+        known = read_json(home / "stack.json")
+        ports = {f"{known[p]:04X}" for p in ("postgres_port", "s3_port", "replica_s3_port")}
+        assert len(ports) == 3
         lines = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         listening = [line.split()[1] for line in lines.splitlines() if " 0A " in line]
         ours = [place for place in listening if place.rpartition(":")[2] in ports]
@@ -136,8 +166,8 @@ def test_ports_data_and_keys_are_the_same_after_a_restart(home: Path) -> None:
         before = stack.environment()
         client(stack).create_bucket(Bucket="logs")
         query(stack, "create table kept as select 42 as answer")
-    assert port_is_free(read_json(home / "stack.json")["s3_port"])
-    assert port_is_free(read_json(home / "stack.json")["postgres_port"])
+    for name in ("s3_port", "postgres_port", "replica_s3_port"):
+        assert port_is_free(read_json(home / "stack.json")[name])
     with EmbeddedStack(home) as stack:
         assert stack.environment() == before
         assert [b["Name"] for b in client(stack).list_buckets()["Buckets"]] == ["logs"]
@@ -153,7 +183,7 @@ def test_stop_leaves_no_process_and_start_twice_starts_once(home: Path) -> None:
     assert pids(stack) == started
     stack.stop()
     stack.stop()
-    assert [command_of(pid) for pid in started] == [None, None]
+    assert [command_of(pid) for pid in started] == [None] * 3
 
 
 def test_a_second_stack_on_the_same_home_is_refused_with_pid_and_home(home: Path) -> None:
@@ -204,7 +234,7 @@ def test_everything_survives_kill_9_of_both_servers(home: Path) -> None:
     s3.put_object(Bucket="logs", Key="gone", Body=b"x")
     s3.delete_object(Bucket="logs", Key="gone")
     query(stack, "create table kept as select 42 as answer")
-    for pid in pids(stack):
+    for pid in pids(stack)[:2]:
         kill(pid)
     with pytest.raises(LogboxError, match="has ended"):
         stack.watch()
@@ -231,7 +261,7 @@ def test_puts_that_were_answered_survive_kill_9_in_their_middle(home: Path) -> N
     stack = EmbeddedStack(home)
     stack.start()
     client(stack).create_bucket(Bucket="logs")
-    store, _ = pids(stack)
+    store, *_ = pids(stack)
     answered: list[str] = []
 
     def put(worker: int) -> None:
@@ -278,13 +308,13 @@ def test_a_killed_parent_takes_the_object_store_with_it_and_the_next_start_recov
             assert parent.stdout
             assert parent.stdout.readline() == b"up\n"
             assert running_pid(home) == parent.pid
-            store, server = pids(EmbeddedStack(home))
+            store, server, replica = pids(EmbeddedStack(home))
         finally:
             parent.kill()
     deadline = time.monotonic() + 10
-    while command_of(store) and time.monotonic() < deadline:
+    while (command_of(store) or command_of(replica)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert command_of(store) is None
+    assert (command_of(store), command_of(replica)) == (None, None)
     assert running_pid(home) is None
     with EmbeddedStack(home) as stack:
         assert query(stack, "select 1") == [(1,)]
@@ -300,10 +330,72 @@ def test_stop_running_ends_what_a_killed_parent_left(home: Path) -> None:
     assert stack._lock
     stack._lock.close()
     assert stop_running(home) is True
-    assert [command_of(pid) for pid in started] == [None, None]
+    assert [command_of(pid) for pid in started] == [None] * 3
     assert stop_running(home) is False
     stack._lock, stack._postgres = None, None
-    stack._object_store.wait()  # type: ignore[union-attr]
+    for server in (stack._store, stack._replica):
+        server._process.wait()  # type: ignore[union-attr]
+
+
+def test_the_replica_is_a_store_of_its_own(home: Path) -> None:
+    with EmbeddedStack(home) as stack:
+        found = stack.environment()
+        assert found["LOGBOX_REPLICA_S3_ENDPOINT"] != found["LOGBOX_S3_ENDPOINT"]
+        assert found["LOGBOX_REPLICA_S3_REGION"] != found["LOGBOX_S3_REGION"]
+        replica_client(stack).create_bucket(
+            Bucket="copies", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+        )
+        assert client(stack).list_buckets()["Buckets"] == []
+        others = {
+            "aws_access_key_id": found["LOGBOX_S3_ACCESS_KEY_ID"],
+            "aws_secret_access_key": found["LOGBOX_S3_SECRET_ACCESS_KEY"],
+        }
+        with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+            replica_client(stack, **others).list_buckets()
+
+
+def test_a_replica_killed_by_kill_9_comes_back_with_its_data_and_nothing_else_stops(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedStack(home) as stack:
+        store, server, replica = pids(stack)
+        s3 = replica_client(stack)
+        s3.create_bucket(
+            Bucket="copies", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+        )
+        s3.put_object(Bucket="copies", Key="a", Body=b"one")
+        kill(replica)
+        # It has only just been started: whatever ends at once is not started again and again.
+        stack.watch()
+        assert pids(stack)[2] == replica
+        monkeypatch.setattr("logbox_pipeline.local.stack.REPLICA_RESTART_S", 0)
+        stack.watch()
+        assert pids(stack)[:2] == (store, server)
+        assert pids(stack)[2] != replica
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert s3.get_object(Bucket="copies", Key="a")["Body"].read() == b"one"
+                break
+            except BotoCoreError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        again = pids(stack)[2]
+    assert command_of(again) is None
+
+
+def test_without_a_replica_none_is_run_and_its_data_stays(home: Path) -> None:
+    with EmbeddedStack(home) as stack:
+        replica_client(stack).create_bucket(
+            Bucket="copies", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+        )
+        key = stack.environment()["LOGBOX_REPLICA_ACCESS_KEY_ID"]
+    with EmbeddedStack(home, has_replica=False) as stack:
+        assert set(stack.environment()) == SETTINGS
+        assert pids(stack)[2] is None
+    with EmbeddedStack(home) as stack:
+        assert stack.environment()["LOGBOX_REPLICA_ACCESS_KEY_ID"] == key
+        assert [b["Name"] for b in replica_client(stack).list_buckets()["Buckets"]] == ["copies"]
 
 
 def test_a_stale_pid_of_somebody_else_does_not_stop_postgres(home: Path) -> None:

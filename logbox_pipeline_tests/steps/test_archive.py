@@ -1,6 +1,7 @@
 """The archive copy: proven, never trusted by its name."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.core.keys import archive_key
 from logbox_pipeline.core.ports import StoredObject
+from logbox_pipeline.core.told import lines
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.journey import jsonl, one, rows, upload
@@ -33,9 +35,10 @@ def test_original_stands_in_the_archive_under_its_digest(site: Site) -> None:
 def test_other_bytes_under_the_archive_key_are_drift_and_get_a_new_version(
     site: Site, other: bytes
 ) -> None:
-    site.archive.client.put_object(Bucket=site.archive.bucket, Key=KEY, Body=other)
     upload(site, "landing/acme/d1/a.jsonl", LOG)
-    journey.ingest_all(site)
+    offered = journey.tick(site).offered
+    site.archive.client.put_object(Bucket=site.archive.bucket, Key=KEY, Body=other)
+    journey.ingest_offers(site, offered)
     read = site.archive.read(KEY)
     assert read is not None
     assert read[0] == LOG
@@ -54,9 +57,10 @@ def test_other_bytes_under_the_archive_key_are_drift_and_get_a_new_version(
 def test_equal_bytes_already_there_are_proven_by_reading_when_no_checksum_is_stored(
     site: Site,
 ) -> None:
-    site.archive.client.put_object(Bucket=site.archive.bucket, Key=KEY, Body=LOG)
     upload(site, "landing/acme/d1/a.jsonl", LOG)
-    (_, archived, *_) = journey.ingest_all(site)
+    offered = journey.tick(site).offered
+    site.archive.client.put_object(Bucket=site.archive.bucket, Key=KEY, Body=LOG)
+    (_, archived, *_) = journey.ingest_offers(site, offered)
     assert archived.counts["archived_files"] == 1
     assert archived.counts["stored_objects"] == 0
     assert rows(site, "select * from logbox.drifts") == []
@@ -91,9 +95,8 @@ def test_intake_manifest_tells_all_that_is_known_before_anything_leaves(site: Si
     upload(site, "landing/acme/d1/a.jsonl", LOG)
     upload(site, "landing/acme/d1/bad.jsonl", jsonl("x"), sha256="0" * 64)
     journey.ingest_all(site)
-    manifests = journey.snapshot(site)["manifests"]
-    assert [('"verdict": "mismatch"' in line) for line in sorted(manifests["intake"])].count(
-        True
-    ) == 1
-    assert len(manifests["intake"]) == 2
-    assert any('"kind": "log"' in line for line in manifests["outcome"])
+    (intake,) = [key for key in journey.keys_in(site.archive) if key.endswith("-intake.jsonl")]
+    told = [json.loads(one.text) for one in lines(site.archive.read(intake)[0])]
+    assert sorted(one["verdict"] for one in told if "verdict" in one) == ["mismatch", "verified"]
+    assert [one["size_bytes"] for one in told if "archive_key" in one] == [len(LOG)]
+    assert journey.untold(site) == []

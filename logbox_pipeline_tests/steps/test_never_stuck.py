@@ -207,7 +207,7 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
     first = journey.claim_offered(site, "r1")
     verify(site, first)
     archive(site, first)
-    lake.put(site, first, lake.write(site, first, parse(site, first)))
+    lake.put(site, first, lake.write(site, site.folder(first), parse(site, first)))
     (batch,) = bury(site).offered
     second = claim(site, batch.batch_id, batch.attempt, "r2")
     verify(site, second)
@@ -231,7 +231,7 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
     monkeypatch.setattr(parsing, "parse_all", one_times_out)
     monkeypatch.setattr(lake.catalog_logs, "lock_abandoned", asleep)
     with pytest.raises(FileNotFoundError):  # its scratch went with the next attempt's claim
-        lake.put(site, second, lake.write(site, second, parse(site, second)))
+        lake.put(site, second, lake.write(site, site.folder(second), parse(site, second)))
     with pytest.raises(FenceLost):
         settle(site, second)
     live = journey.rows(site, "select lake_key from logbox.lake_files where state = 'live'")

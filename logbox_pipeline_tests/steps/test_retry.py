@@ -1,6 +1,5 @@
 """Retry and release: what stuck goes through once more, and nothing is done twice."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from logbox_pipeline.steps.release import LARGEST_PUT_BYTES, acknowledge, releas
 from logbox_pipeline.steps.retry import retry
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.verify import verify
+from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.journey import (
     deliveries,
     ingest_all,
@@ -66,18 +66,18 @@ def test_release_twice_changes_nothing_the_second_time(site: Site) -> None:
 
     assert (again.files, again.already, again.held) == ((), choice.deliveries, ())
     assert snapshot(site) == before
-    assert len(journal(site, "deliveries_released")) == 1
     ingest_all(site)
     assert release(site, choice, "known").already == choice.deliveries
 
 
-def test_a_release_stands_in_the_journal(site: Site) -> None:
+def test_the_archive_is_told_of_a_release(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG, sha256=WRONG)
     ingest_all(site)
     release(site, Choice(client="acme"), "known")
-    (entry,) = journal(site, "deliveries_released")
-    assert entry["deliveries"] == [str(only_delivery(site))]
-    assert entry["note"] == "known"
+    assert journey.untold(site) == []
+    delivery = journey.told(site)["delivery", str(only_delivery(site))]
+    assert delivery["released_at"] is not None
+    assert delivery["note"] == "known"
 
 
 def test_dry_runs_change_nothing(site: Site) -> None:
@@ -90,7 +90,6 @@ def test_dry_runs_change_nothing(site: Site) -> None:
     assert len(acknowledge(site, choice, "n", dry_run=True).files) == 2
     assert len(retry(site, choice, dry_run=True).files) == 1
     assert snapshot(site) == before
-    assert not journal(site, "deliveries_released")
 
 
 def test_an_unsafe_key_is_never_released(site: Site) -> None:
@@ -152,7 +151,6 @@ def test_acknowledging_silences_the_check_and_keeps_the_file(site: Site) -> None
     again = acknowledge(site, Choice(client="acme"), "seen")
     assert (again.files, len(again.already)) == ((), 2)
     assert snapshot(site) == before
-    assert len(journal(site, "deliveries_acknowledged")) == 1
     assert open_refusals(site) == 0
     assert deliveries(site)["acme/d1/a.jsonl"] == ("quarantined", "mismatch")
 
@@ -310,12 +308,3 @@ def snapshot(site: Site) -> list[tuple[Any, ...]]:
     return rows(site, "select * from logbox.deliveries order by delivery_id") + rows(
         site, "select * from logbox.logs order by log_id"
     )
-
-
-def journal(site: Site, kind: str) -> list[dict[str, Any]]:
-    entries = []
-    for listed in site.archive.list_all("archive/journal/"):
-        read = site.archive.read(listed.key)
-        assert read is not None
-        entries.append(json.loads(read[0]))
-    return [entry for entry in entries if entry["kind"] == kind]

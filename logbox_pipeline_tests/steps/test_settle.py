@@ -96,7 +96,7 @@ def test_parquet_of_a_dead_attempt_is_deleted_and_forgotten_an_hour_later(site: 
     held = journey.claim_offered(site)
     verify(site, held)
     archive(site, held)
-    lake.put(site, held, lake.write(site, held, parse(site, held)))
+    lake.put(site, held, lake.write(site, site.folder(held), parse(site, held)))
     journey.change(site, "update logbox.lake_files set state = 'abandoned'")
     assert journey.keys_in(site.lake) != []
     assert sweep_lake(site) == 1

@@ -4,13 +4,15 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 
-from logbox_pipeline.core.errors import SettingError, UsageError
+from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.core.errors import SettingError, StoreRefused, UsageError
 from logbox_pipeline.steps.migrations import new_migration, run_dbmate, sql_folder
 from logbox_pipeline.steps.setup import check, migrate, set_up, set_up_buckets
 from logbox_pipeline.steps.site import Site, open_site
@@ -94,6 +96,52 @@ def test_setup_twice_is_harmless(site: Site) -> None:
     set_up(site, said.append)
     check(site)
     assert any("is migrated" in sentence for sentence in said)
+
+
+def test_setup_without_a_secret_does_the_rest_and_then_names_the_setting(site: Site) -> None:
+    said: list[str] = []
+    with pytest.raises(SettingError, match="LOGBOX_SECRET_KEY is not set") as refused:
+        set_up(with_settings(site, secret_key=None), said.append)
+    assert "openssl rand -base64 32" in (refused.value.hint or "")
+    assert any("is migrated" in sentence for sentence in said)
+
+
+def test_archive_and_replica_that_setup_makes_are_locked_when_asked(
+    site: Site, buckets: str
+) -> None:
+    assert site.replica
+    archive = S3Bucket(site.archive.client, f"{buckets}locked")
+    replica = S3Bucket(site.replica.client, f"{buckets}locked")
+    locked = replace(with_settings(site, archive_lock_days=30), archive=archive, replica=replica)
+    said: list[str] = []
+    set_up_buckets(locked, said.append)
+    assert f"bucket {buckets}locked is made, and locks what is put into it for 30 days" in said
+    assert (archive.lock_days(), replica.lock_days()) == (30, 30)
+    # The other buckets are drones' and analysts': what stands there must be able to go.
+    assert (site.landing.lock_days(), site.lake.lock_days()) == (None, None)
+    put = archive.put_bytes("archive/acme/aa/x", b"x")
+    with pytest.raises(StoreRefused, match="object lock"):
+        archive.delete("archive/acme/aa/x", version_id=put.version_id)
+    archive.put_bytes("archive/acme/aa/x", b"a new version can always be put")
+    kept = site.archive.client.get_object_retention(
+        Bucket=archive.bucket, Key="archive/acme/aa/x", VersionId=put.version_id
+    )
+    assert kept["Retention"]["Mode"] == "GOVERNANCE"
+    said.clear()
+    set_up_buckets(locked, said.append)
+    assert not any("locks" in sentence or "NO object lock" in sentence for sentence in said)
+    set_up_buckets(with_settings(locked, archive_lock_days=7), said.append)
+    assert any("for 30 days, LOGBOX_ARCHIVE_LOCK_DAYS asks for 7" in one for one in said)
+
+
+def test_archive_that_was_there_unlocked_is_said_to_be_so(site: Site) -> None:
+    said: list[str] = []
+    set_up_buckets(with_settings(site, archive_lock_days=30), said.append)
+    about = [one for one in said if "NO object lock" in one]
+    assert site.replica
+    for bucket, sentence in zip((site.archive, site.replica), about, strict=True):
+        assert bucket.bucket in sentence
+        assert "LOGBOX_ARCHIVE_LOCK_DAYS is 30" in sentence
 
 
 def test_a_reader_may_select_every_table_and_change_none(site: Site) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from logbox_pipeline.adapters import catalog_batches
 from logbox_pipeline.steps.attempt import claim
+from logbox_pipeline.steps.replicate import replicate
 from logbox_pipeline.steps.site import Site
-from logbox_pipeline.steps.status import status
+from logbox_pipeline.steps.status import Replica, status
 from logbox_pipeline_tests.journey import ingest_all, tick, upload
 
 LOG = b'{"ts":"2026-03-01T00:00:00Z","msg":"up"}\n' * 20
@@ -70,6 +71,32 @@ def test_a_client_gone_silent_is_overdue_until_revoked(site: Site) -> None:
     assert [row["client"] for row in found.clients if row["is_silent"]] == ["acme"]
 
 
+def test_the_replica_is_late_after_its_promise_until_it_is_caught_up(site: Site) -> None:
+    assert status(site).replica.files == 0
+    upload(site, "landing/acme/d1/a.jsonl", LOG)
+    ingest_all(site)
+    tick(site)
+    found = status(later(site, seconds=800))
+    assert (found.replica.replication, found.replica.bucket) == ("copy", site.replica.bucket)  # type: ignore[union-attr]
+    assert found.replica.files
+    assert 795 <= (found.replica.lag_s or 0) <= 860
+    assert not found.replica.is_late
+    found = status(later(site, seconds=2_000))
+    assert found.replica.is_late
+    assert any("LOGBOX_REPLICA_LAG_S" in sentence for sentence in found.overdue)
+    replicate(site)
+    found = status(later(site, seconds=2_000))
+    assert (found.replica.files, found.replica.lag_s, found.replica.is_late) == (0, 0, False)
+
+
+def test_a_site_without_a_replica_says_so_and_is_not_overdue_for_it(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", LOG)
+    ingest_all(site)
+    found = status(later(replace(site, replica=None), seconds=2_000))
+    assert found.replica == Replica("off")
+    assert not any("replica" in sentence for sentence in found.overdue)
+
+
 def test_a_batch_that_backs_off_says_why_and_until_when(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG)
     (batch,) = tick(site).offered
@@ -99,6 +126,7 @@ def test_storage_says_how_long_the_disk_will_do(site: Site, tmp_path: Path) -> N
 def test_looking_changes_nothing(site: Site, change: Callable[[Site], object]) -> None:
     upload(site, "landing/acme/d1/a.jsonl", LOG, sha256="0" * 64)
     change(site)
-    before = replace(status(site), at=None, storage=None, freshness=None)  # type: ignore[arg-type]
-    after = replace(status(site), at=None, storage=None, freshness=None)  # type: ignore[arg-type]
+    moving = {"at": None, "storage": None, "freshness": None, "replica": None}
+    before = replace(status(site), **moving)  # type: ignore[arg-type]
+    after = replace(status(site), **moving)  # type: ignore[arg-type]
     assert before == after

@@ -9,9 +9,9 @@ import duckdb
 import psycopg2
 
 from logbox_pipeline.adapters.iam import Iam
-from logbox_pipeline.adapters.journal import journal_in
 from logbox_pipeline.core.policies import client_user
-from logbox_pipeline.drone.uploader import Target, Uploader
+from logbox_pipeline.drone.target import Target
+from logbox_pipeline.drone.uploader import Uploader
 from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline.steps.agree import compare_recent
 from logbox_pipeline.steps.clients import add_client
@@ -46,7 +46,6 @@ def test_one_log_from_the_drone_to_the_answer(
         key = add_client(
             catalog,
             iam,
-            journal_in(site.archive),
             client=client,
             landing_bucket=site.landing.bucket,
             now=datetime.now(UTC),
