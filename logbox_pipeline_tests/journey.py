@@ -232,7 +232,7 @@ def _postgres(site: Site) -> dict[str, list[str]]:
     with site.transaction() as cursor:
         for (table,) in tables:
             cursor.execute(
-                sql.SQL("select (to_jsonb(t) - 'received_on')::text from {} t").format(
+                sql.SQL("select (to_jsonb(t.*) - 'received_on')::text from {} t").format(
                     sql.Identifier("telemetry", table)
                 )
             )

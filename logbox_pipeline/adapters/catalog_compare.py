@@ -15,9 +15,10 @@ from psycopg2 import sql
 _NOT_A_LOGS = frozenset(("drifts", "repairs"))
 _OF_MANY_LOGS = frozenset(("logbox.flights",))
 _OF_DAYS = {
-    "deliveries": "t.received_on = any(%(days)s)",
+    # What had not left landing by then may have changed since.
+    "deliveries": "t.received_on = any(%(days)s) and t.left_landing_at < %(before)s",
     "objects": """
-        (t.client, t.sha256) in (
+        t.archived_at < %(before)s and (t.client, t.sha256) in (
             select d.client, d.sha256 from logbox.deliveries d where d.received_on = any(%(days)s)
         )
     """,
@@ -160,6 +161,7 @@ def digests(cursor: Any, of: Sample, before: datetime, since: date | None) -> Si
             continue
         if schema == "telemetry":
             chosen += " and t.received_on = any(%(held)s::date[])"
+        # t.* and not t: a log may well have a field of that name.
         cursor.execute(
             sql.SQL(
                 """
@@ -167,7 +169,7 @@ def digests(cursor: Any, of: Sample, before: datetime, since: date | None) -> Si
                     sum(('x' || substr(h, 16, 15))::bit(60)::bigint)
                 from (
                     select {log} as log_id,
-                        md5((jsonb_strip_nulls(to_jsonb(t)) - %(changing)s::text[])::text) as h
+                        md5((jsonb_strip_nulls(to_jsonb(t.*)) - %(changing)s::text[])::text) as h
                     from {table} t
                     where {chosen}
                 ) as hashed

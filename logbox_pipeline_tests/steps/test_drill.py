@@ -24,7 +24,7 @@ from logbox_pipeline_tests.journey import jsonl, rows, ulog, upload
 
 def ingest_some(site: Site) -> None:
     upload(site, "landing/acme/d1/a.jsonl", jsonl("one", "two"))
-    upload(site, "landing/acme/d1/b.ulg", ulog({"same": ["x"]}))
+    upload(site, "landing/acme/d1/b.ulg", ulog({"same": ["x", "t"]}))
     upload(site, "landing/beta/d1/c.jsonl", jsonl("one"))
     journey.ingest_all(site)
 

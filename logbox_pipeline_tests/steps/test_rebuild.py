@@ -79,7 +79,7 @@ def tables(site: Site) -> dict[str, tuple[int, str]]:
                 continue
             cursor.execute(
                 sql.SQL(
-                    "select jsonb_strip_nulls(to_jsonb(t))::text as row from {} t order by 1"
+                    "select jsonb_strip_nulls(to_jsonb(t.*))::text as row from {} t order by 1"
                 ).format(sql.Identifier(schema, table))
             )
             lines = [line for (line,) in cursor.fetchall()]
@@ -98,7 +98,7 @@ def fly(site: Site) -> None:
     """Some of everything that can become of a log."""
     grown = [f"{n}" for n in range(300)]
     upload(site, "landing/acme/d1/a.ulg", flight(1))
-    upload(site, "landing/acme/d1/small.ulg", ulog({"one": ["x"], "Two": ["y", "Y"]}))
+    upload(site, "landing/acme/d1/small.ulg", ulog({"one": ["x", "t"], "Two": ["y", "Y"]}))
     upload(site, "landing/acme/d1/short.jsonl", jsonl(*grown[:200]))
     upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"), sha256="0" * 64)
     upload(site, "landing/beta/v1/unknown.bin", b"\x00\x01 nobody reads this")
