@@ -216,10 +216,3 @@ def tick_off(cursor: Any, told: Sequence[Owed]) -> None:
         [(str(one.subject), one.id, one.revision) for one in told],
         page_size=5_000,
     )
-
-
-def debt(cursor: Any) -> tuple[int, datetime | None]:
-    """(rows owed to the archive, since when the oldest is)."""
-    cursor.execute("select count(*), min(changed_at) from logbox.outbox where subject <> 'receipt'")
-    count, since = cursor.fetchone()
-    return int(count), since
