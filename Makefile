@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo up down setup test fuzz lint format lock db shell migration migrate rollback api-token bench clean
+.PHONY: help demo up down setup test fuzz chaos lint format lock db shell migration migrate rollback api-token bench clean
 
 help: ## Show these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -36,6 +36,9 @@ test: $(READY) ## Run the tests on a Postgres and an S3 of their own (ARGS goes 
 fuzz: $(READY) ## Damage logs of every format, cases=20000 of each, and look that nothing breaks
 	@LOGBOX_FUZZ_CASES=$(or $(cases),20000) $(BIN)/python -m pytest -n 2 \
 		logbox_pipeline_tests/formats/test_fuzz.py $(ARGS)
+
+chaos: $(READY) ## Let a fleet fly while everything fails, and look that nothing is missing (seed=N minutes=5)
+	@$(BIN)/python -m logbox_pipeline_tests.chaos $(if $(seed),--seed $(seed)) --minutes $(or $(minutes),5) $(ARGS)
 
 lint: $(READY) ## ruff, format, types, import rules, compose schema
 	@$(BIN)/ruff check .
@@ -73,8 +76,8 @@ api-token: $(READY) ## client=mylittledrone: a client and its key, printed once
 	@test -n "$(client)" || { echo 'say whose: make api-token client=mylittledrone' >&2; exit 2; }
 	@$(BIN)/logbox client add $(client)
 
-bench: $(READY) ## Measure, against dlt and against the bare requests
-	@$(BIN)/logbox bench $(ARGS)
+bench: $(READY) ## Measure, beside peers and limits, and keep the results (ARGS names parts)
+	@$(BIN)/logbox bench --save $(ARGS)
 
 clean: ## Remove the virtual environment and caches; data under .logbox stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

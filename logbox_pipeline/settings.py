@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     max_members: int = Field(1_000, gt=0, description="An archive of more members stays unparsed.")
 
-    batch_files: int = Field(500, gt=0, description="Most files in one batch.")
+    batch_files: int = Field(1_000, gt=0, description="Most files in one batch.")
     batch_bytes: int = Field(256 * 1024**2, gt=0, description="Most bytes in one batch.")
     batch_wait_s: float = Field(
         5, ge=0, description="Oldest wait before a part-full batch is offered while others run."
@@ -202,8 +202,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Object lock (GOVERNANCE) of the archive, in days; 0 is none."
     )
 
-    failpoint: str | None = Field(
-        None, description="For tests: the place in the commit order where a run kills itself."
+    failpoints: Path | None = Field(
+        None,
+        description="For tests: a folder of files named after places in the commit order; a "
+        "process that comes to one removes its file and kills itself.",
     )
     web_host: str = Field("127.0.0.1", description="Address of the Dagster UI.")
     web_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
@@ -268,6 +270,16 @@ def _refuse_unknown_names(file: Path) -> None:
 def stack_files(home: Path) -> tuple[Path, Path]:
     """Where the embedded stack leaves its settings."""
     return home / "stack.env", home / "setup.env"
+
+
+def stack_environment(home: Path) -> dict[str, str]:
+    """What the embedded stack's processes find in their environment: what `load_settings` reads,
+    and what deploy/dagster.yaml does, which knows no files."""
+    found: dict[str, str] = {}
+    for file in (*stack_files(home), Path(".env")):
+        found |= {name: value for name, value in dotenv_values(file).items() if value is not None}
+    found |= os.environ
+    return {name: value for name, value in found.items() if name.startswith("LOGBOX_")}
 
 
 def is_embedded() -> bool:

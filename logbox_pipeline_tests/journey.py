@@ -19,6 +19,7 @@ from logbox_pipeline.adapters.catalog_outbox import Owed
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import RunSeen
 from logbox_pipeline.core.told import Line, Subject, lines
+from logbox_pipeline.settings import Settings
 from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import ingest_offered
 from logbox_pipeline.steps.manifest import tell_all
@@ -67,6 +68,14 @@ def upload(site: Site, key: str, data: bytes, *, declare: bool = True, **metadat
 
 def with_settings(site: Site, **changes: Any) -> Site:
     return replace(site, settings=site.settings.model_copy(update=changes))
+
+
+def dying_at(settings: Settings, failpoint: str) -> Settings:
+    """With these, the first process that comes to the failpoint kills itself there."""
+    folder = settings.scratch.with_name(f"{settings.scratch.name}-failpoints")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / failpoint).touch()
+    return settings.model_copy(update={"failpoints": folder})
 
 
 def tick(site: Site, run_states: Mapping[str, RunSeen] | None = None) -> Tick:

@@ -12,7 +12,7 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 def start_run(settings: Settings, run_key: str, run_id: str) -> multiprocessing.process.BaseProcess:
-    """Begin to ingest; with `settings.failpoint` the process kills itself there."""
+    """Begin to ingest; with `journey.dying_at` the process kills itself there."""
     process = _PROCESSES.Process(target=_run, args=(settings, run_key, run_id))
     process.start()
     return process

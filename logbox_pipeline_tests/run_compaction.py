@@ -23,7 +23,7 @@ def a_day_on(site: Site, days: int = 1) -> Site:
 
 
 def start_compaction(settings: Settings) -> multiprocessing.process.BaseProcess:
-    """Begin to compact, tomorrow; with `settings.failpoint` the process kills itself there."""
+    """Begin to compact, tomorrow; with `journey.dying_at` the process kills itself there."""
     process = _PROCESSES.Process(target=_run, args=(settings,))
     process.start()
     return process

@@ -28,7 +28,7 @@ NOT_IN_COMPOSE = {
     "web_host": "of the embedded stack's UI",
     "web_port": "of the embedded stack's UI",
     "work_dir": "follows from LOGBOX_HOME",
-    "failpoint": "for tests",
+    "failpoints": "for tests",
 }
 
 

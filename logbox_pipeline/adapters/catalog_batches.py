@@ -359,8 +359,11 @@ def working_runs(cursor: Any, finished_after: datetime) -> set[str]:
         """
         select run_id
         from logbox.batches
-        where run_id is not null
-            and (state in ('running', 'loaded') or (state = 'finished' and finished_at > %s))
+        where run_id is not null and state in ('running', 'loaded')
+        union
+        select run_id
+        from logbox.batches
+        where run_id is not null and state = 'finished' and finished_at > %s
         """,
         (finished_after,),
     )

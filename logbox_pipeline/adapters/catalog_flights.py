@@ -109,15 +109,24 @@ def _flights_around(cursor: Any, found: Sequence[FoundFlight]) -> set[str]:
         select distinct m.flight_id
         from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
             as near (client, vehicle, earliest, latest)
-        join logbox.flight_logs m
-            on m.takeoff_at is not null
-            and m.landed_at is not null
-            and tstzrange(
-                least(m.takeoff_at, m.landed_at), greatest(m.takeoff_at, m.landed_at), '[]'
-            ) && tstzrange(near.earliest, near.latest, '[]')
-        join logbox.logs l
-            on l.log_id = m.log_id
-            and (l.client, l.vehicle) = (near.client, near.vehicle)
+        -- Who was in the air then, and of these the vehicle's: `offset` keeps Postgres from
+        -- beginning with all the logs that a vehicle ever made.
+        cross join lateral (
+            select flight_id, log_id
+            from logbox.flight_logs
+            where takeoff_at is not null
+                and landed_at is not null
+                and tstzrange(
+                    least(takeoff_at, landed_at), greatest(takeoff_at, landed_at), '[]'
+                ) && tstzrange(near.earliest, near.latest, '[]')
+            offset 0
+        ) as m
+        cross join lateral (
+            select
+            from logbox.logs l
+            where l.log_id = m.log_id and (l.client, l.vehicle) = (near.client, near.vehicle)
+            offset 0
+        ) as own
         """,
         tuple(list(column) for column in zip(*around, strict=True)),
     )

@@ -9,37 +9,70 @@ from uuid import UUID
 from psycopg2 import sql
 
 from logbox_pipeline.core.errors import TransientError
-from logbox_pipeline.core.growth import Pair, Superseded
+from logbox_pipeline.core.growth import HEAD_BYTES, MARKS_AT, Pair, Superseded
 
-_PAIRS = """
+_FOUND = """
     select s.log_id, s.content_sha256, s.size_bytes, s.state, s.batch_id, l.log_id, l.size_bytes,
         l.state
-    from logbox.logs s
-    join logbox.logs l on l.client = s.client
+"""
+_ALIKE = """
+    where s.superseded_by is null and l.superseded_by is null
+        and l.client = s.client and coalesce(l.vehicle, '') = coalesce(s.vehicle, '')
         and l.vehicle is not distinct from s.vehicle
         and l.size_bytes > s.size_bytes
+"""
+# Each asks one of the two indexes on beginnings for what can be a partner, and for little else.
+_PAIRS = (
+    # The longer ones have the same head, and marks that begin with the shorter's: in the order of
+    # arrays they follow it, up to what would follow them all.
+    f"""
+    {_FOUND}
+    from logbox.logs s
+    join logbox.logs l on l.head = s.head
+        and l.marks >= s.marks
+        and l.marks <= s.marks || array_fill({2**63 - 1}::bigint, array[{len(MARKS_AT) + 1}])
+    {_ALIKE}
+        and s.size_bytes >= {HEAD_BYTES}
+        and s.log_id = any(%(mine)s::uuid[])
+    """,
+    # The shorter ones have as many of the longer's marks as they reach.
+    f"""
+    {_FOUND}
+    from logbox.logs l
+    cross join unnest(array{list(range(len(MARKS_AT) + 1))}) as reached
+    join logbox.logs s on s.head = l.head and s.marks = l.marks[1:reached]
+    {_ALIKE}
+        and s.size_bytes >= {HEAD_BYTES}
+        and reached <= cardinality(l.marks)
+        and l.log_id = any(%(mine)s::uuid[])
+    """,
+    # Shorter than a head is rare.
+    f"""
+    {_FOUND}
+    from logbox.logs s
+    join logbox.logs l on l.head >= s.head
+        and l.head <= s.head || decode(repeat('ff', {HEAD_BYTES}), 'hex')
         and substring(l.head from 1 for octet_length(s.head)) = s.head
-        and l.marks[1:cardinality(s.marks)] = s.marks
-    where s.superseded_by is null and l.superseded_by is null and s.size_bytes > 0
-"""
-# Equal first 16 bytes make an index of it; what is shorter than that is rare.
-_LARGE = """
-        and s.size_bytes >= 16
-        and substring(l.head from 1 for 16) = substring(s.head from 1 for 16)
-"""
-_TINY = "and s.size_bytes < 16\n"
+    {_ALIKE}
+        and s.size_bytes > 0 and s.size_bytes < {HEAD_BYTES}
+        and s.log_id = any(%(mine)s::uuid[])
+    """,
+    f"""
+    {_FOUND}
+    from logbox.logs l
+    join logbox.logs s on substring(l.head from 1 for octet_length(s.head)) = s.head
+    {_ALIKE}
+        and s.size_bytes > 0 and s.size_bytes < {HEAD_BYTES}
+        and l.log_id = any(%(mine)s::uuid[])
+    """,
+)
 
 
 def pairs(cursor: Any, mine: Collection[UUID]) -> list[Pair]:
     """Logs of which one may begin with the other, one of them in `mine`; none has given way."""
     if not mine:
         return []
-    branches = [
-        _PAIRS + size + f"and {one}.log_id = any(%(mine)s::uuid[])\n"
-        for one in ("s", "l")
-        for size in (_LARGE, _TINY)
-    ]
-    cursor.execute("union".join(branches), {"mine": [str(one) for one in mine]})
+    cursor.execute("union".join(_PAIRS), {"mine": [str(one) for one in mine]})
     return [
         Pair(
             shorter_id=UUID(shorter_id),

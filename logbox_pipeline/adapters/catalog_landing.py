@@ -30,21 +30,22 @@ def client_names(cursor: Any) -> list[str]:
     return [client for (client,) in cursor.fetchall()]
 
 
-def record_arrivals(
-    cursor: Any,
-    bucket: str,
-    listed: Sequence[ListedObject],
-    *,
-    clients: frozenset[str],
-    listed_at: datetime,
-    now: datetime,
-) -> dict[date, Arrived]:
-    """Write a delivery for each listed object that has none. Returns what was new, by day.
+@dataclass(frozen=True)
+class New:
+    """A listed object that has no delivery; `earlier` equal ones had left landing before it was
+    listed."""
 
-    An object equal to one that had left landing before `listed_at` is a delivery of its own.
-    """
+    listed: ListedObject
+    earlier: int
+
+
+def find_new(
+    cursor: Any, bucket: str, listed: Sequence[ListedObject], *, listed_at: datetime
+) -> list[New]:
+    """Listed objects without a delivery. One equal to one that had left landing before `listed_at`
+    is new too."""
     if not listed:
-        return {}
+        return []
     cursor.execute(
         """
         with listed as (
@@ -72,10 +73,19 @@ def record_arrivals(
             listed_at,
         ),
     )
-    rows = [
-        _delivery_row(bucket, listed[place - 1], 1 + earlier, clients, now)
-        for place, earlier in cursor.fetchall()
-    ]
+    return [New(listed[place - 1], earlier) for place, earlier in cursor.fetchall()]
+
+
+def record_arrivals(
+    cursor: Any,
+    bucket: str,
+    new: Sequence[New],
+    *,
+    clients: frozenset[str],
+    now: datetime,
+) -> dict[date, Arrived]:
+    """Write a delivery for each new object. Returns how much it was, by day."""
+    rows = [_delivery_row(bucket, one.listed, 1 + one.earlier, clients, now) for one in new]
     if not rows:
         return {}
     inserted = execute_values(

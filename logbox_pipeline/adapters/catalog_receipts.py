@@ -47,8 +47,8 @@ def owed_of_batch(cursor: Any, batch_id: UUID) -> list[Owed]:
 def owed(cursor: Any, most: int, *, settled_for: datetime) -> list[Owed]:
     """What has been owed longest, at most `most`.
 
-    Deliveries of a batch at work are its run's, unless they have been owed since before
-    `settled_for`.
+    Deliveries of a batch at work are its run's, and receipts that stand by digest already leave
+    the store to batches at work, unless they have been owed since before `settled_for`.
     """
     cursor.execute(
         """
@@ -62,6 +62,13 @@ def owed(cursor: Any, most: int, *, settled_for: datetime) -> list[Owed]:
                     join logbox.batches b using (batch_id)
                     where d.delivery_id = split_part(o.id, '/', 1)::uuid
                         and b.state in ('open', 'running', 'loaded')
+                )
+                and (
+                    o.id not like '%%/name'
+                    or not exists (
+                        select from logbox.batches
+                        where state in ('open', 'running', 'loaded')
+                    )
                 )
             )
         order by o.changed_at

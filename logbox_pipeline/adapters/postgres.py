@@ -80,6 +80,23 @@ def transaction(connection: Any) -> Iterator[Any]:
         yield cursor
 
 
+def is_in_the_way(cursor: Any) -> bool:
+    """Whether somebody waits for a table that this transaction has locked."""
+    cursor.execute(
+        """
+        select exists (
+            select
+            from pg_locks ours
+            join pg_locks theirs using (database, relation)
+            where ours.pid = pg_backend_pid() and ours.granted
+                and ours.locktype = 'relation' and theirs.locktype = 'relation'
+                and not theirs.granted
+        )
+        """
+    )
+    return bool(cursor.fetchone()[0])
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise psycopg2's errors as TransientError (away, slow, locked, full) or StoreRefused."""

@@ -1,7 +1,8 @@
 """One S3 bucket behind `core.ports.ObjectStore`; boto3's errors become Logbox's here."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from logbox_pipeline.core.digest import CHUNK_BYTES, sha256_hex, to_base64
 from logbox_pipeline.core.errors import (
     LogboxError,
+    ObjectSealed,
     PermanentError,
     SettingError,
     StoreRefused,
@@ -24,6 +26,11 @@ from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObjec
 
 MAX_CONNECTIONS = 32
 _SMALL_BYTES = 16 * 1024 * 1024
+_DELETE_MOST = 250
+"""Keys of one DeleteObjects. S3 takes 1,000; the embedded store serves nobody else meanwhile."""
+
+_DELETERS = 8
+
 _GONE = {
     "404",
     "NoSuchKey",
@@ -51,6 +58,11 @@ _REFUSED = {
     "403",
     "401",
 }
+
+_SEALED = {"InvalidObjectState", "InvalidRequest", "400"}
+"""What reading an object in cold storage answers, or one encrypted with a key that whoever wrote it
+kept (SSE-C); HEAD has no body and only a status. The keys of KMS answer `KMS...Exception`, or
+AccessDenied about `kms:Decrypt` (Amazon S3 API Reference, "Error responses")."""
 
 
 def s3_client(
@@ -265,8 +277,13 @@ class S3Bucket:
         metadata: Mapping[str, str] | None = None,
         only_if_absent: bool = False,
     ) -> StoredObject | None:
+        size_bytes = path.stat().st_size
+        if size_bytes <= CHUNK_BYTES:
+            # Of a file botocore asks first whether it may send it: a round trip for each.
+            data = path.read_bytes()
+            return self._put(key, data, len(data), sha256, metadata or {}, only_if_absent)
         with path.open("rb") as file:
-            return self._put(key, file, path.stat().st_size, sha256, metadata or {}, only_if_absent)
+            return self._put(key, file, size_bytes, sha256, metadata or {}, only_if_absent)
 
     def put_new(self, key: str, data: bytes) -> StoredObject | None:
         """As `put_bytes`; None: something stood there already."""
@@ -334,6 +351,59 @@ class S3Bucket:
             asked["VersionId"] = version_id
         with suppress(_Gone), self._translated("delete", key):
             self.client.delete_object(**asked)
+
+    def delete_all(
+        self, wanted: Sequence[tuple[str, str | None]]
+    ) -> dict[tuple[str, str | None], LogboxError]:
+        failed: dict[tuple[str, str | None], LogboxError] = {}
+        # XML cannot say what the others hold, and some stores fail on it.
+        together = [one for one in wanted if one[0].isprintable()]
+        alone = [one for one in wanted if not one[0].isprintable()]
+        for start in range(0, len(together), _DELETE_MOST):
+            lot = together[start : start + _DELETE_MOST]
+            try:
+                failed |= self._delete_lot(lot)
+            except StoreRefused:
+                # Not every store knows DeleteObjects.
+                alone += lot
+            except LogboxError as error:
+                return failed | dict.fromkeys((*together[start:], *alone), error)
+
+        def delete(one: tuple[str, str | None]) -> LogboxError | None:
+            try:
+                self.delete(one[0], version_id=one[1])
+            except LogboxError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(_DELETERS) as threads:
+            errors = dict(zip(alone, threads.map(delete, alone), strict=True))
+        return failed | {one: error for one, error in errors.items() if error is not None}
+
+    def _delete_lot(
+        self, lot: Sequence[tuple[str, str | None]]
+    ) -> dict[tuple[str, str | None], LogboxError]:
+        objects = [
+            {"Key": key, "VersionId": version_id} if version_id else {"Key": key}
+            for key, version_id in lot
+        ]
+        with self._translated("delete", lot[0][0]):
+            answer = self.client.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
+            )
+        failed: dict[tuple[str, str | None], LogboxError] = {}
+        for error in answer.get("Errors", ()):
+            place = error["Key"], error.get("VersionId")
+            where = f"s3://{self.bucket}/{error['Key']}"
+            translated = _translation(
+                ClientError({"Error": error}, "DeleteObjects"), "delete", where, self.names
+            )
+            if not isinstance(translated, _Gone):
+                # Some stores do not repeat which version it was, or how the key was written.
+                same_key = [one for one in lot if one[0] == place[0]]
+                told = [place] if place in lot else same_key or lot
+                failed |= dict.fromkeys(told, translated)
+        return failed
 
     def versioning(self) -> str | None:
         """`Enabled`, `Suspended` or `` ``; None when the bucket does not exist."""
@@ -421,6 +491,12 @@ def _translation(
         )
     if code in _TAKEN:
         return _Taken(message)
+    is_read = operation in ("get", "head", "copy")
+    if is_read and (code in _SEALED or code.startswith("KMS.") or "kms:Decrypt" in message):
+        return ObjectSealed(
+            message,
+            hint="have it uploaded again: in class STANDARD, under no key of the drone's own",
+        )
     if code in _REFUSED:
         return StoreRefused(message, hint=f"check {names.access_key_id}, its secret and its policy")
     if code in _GONE:

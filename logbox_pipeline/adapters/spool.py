@@ -209,7 +209,7 @@ class Spool:
         batch: pa.RecordBatch = item.batch
         if batch.num_rows == 0:
             return
-        name = tables.clean_text(item.topic)
+        name = tables.clean_name(item.topic)
         topic = self._topics.setdefault(name, _Topic(name))
         arrays = [batch.column(0), tables.clean_times(batch.column(1))]
         layout: list[int] = []
@@ -314,7 +314,7 @@ class _Topic:
             seen: dict[str, int] = {}
             names = []
             for column in columns:
-                name = tables.clean_text(column.source_name)
+                name = tables.clean_name(column.source_name)
                 seen[name] = seen.get(name, 0) + 1
                 names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
             self._named = (columns, tuple(names))
@@ -326,9 +326,9 @@ class _Topic:
         self.columns[source_name, kind] = StoredColumn(
             source_name,
             kind,
-            column.unit and tables.clean_text(column.unit),
+            column.unit and tables.clean_name(column.unit),
             column.scale,
-            column.definition and tables.clean_text(column.definition),
+            column.definition and tables.clean_name(column.definition),
         )
         return place
 

@@ -7,7 +7,7 @@ here. Nothing of a log reaches SQL as text: names pass through `psycopg2.sql` al
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -117,6 +117,27 @@ def ensure_tables(
     return EnsuredTables(ensured, tuple(new_columns))
 
 
+def standing_tables(
+    cursor: Any,
+    wanted: Sequence[WantedTopic],
+    *,
+    received_on: date,
+    postgres_topics: str = "*",
+    max_tables: int = 2_000,
+) -> dict[tuple[str, str], TelemetryTable] | None:
+    """Where every wanted topic goes; None when a table, a column or the partition is missing."""
+    seen = _look(cursor, wanted, received_on)
+    standing: dict[tuple[str, str], TelemetryTable] = {}
+    for topic in wanted:
+        settled = _settled(topic, seen, postgres_topics, max_tables, 0)
+        if settled is None:
+            return None
+        if settled.lake_only_reason is None and settled.table_name not in seen.partitioned:
+            return None
+        standing[topic.format, topic.topic] = settled
+    return standing
+
+
 def make_views(connection: Any) -> int:
     """Make the views that are missing or of an older definition. Returns how many there should be.
 
@@ -145,6 +166,41 @@ def read_registry(cursor: Any) -> list[NamedColumn]:
     """Every row of `logbox.telemetry_columns`, by table and position."""
     cursor.execute(f"select {_REGISTRY} from logbox.telemetry_columns order by 1, 6")  # noqa: S608
     return [NamedColumn(*row) for row in cursor.fetchall()]
+
+
+def registered(
+    cursor: Any, topics: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """(source name, type) of the columns that have names, by (format, topic) of these topics."""
+    asked = list(topics)
+    cursor.execute(
+        """
+        select format, topic, source_name, type
+        from logbox.telemetry_columns
+        where (format, topic) in (select * from unnest(%s::text[], %s::text[]))
+        """,
+        ([log_format for log_format, _ in asked], [topic for _, topic in asked]),
+    )
+    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for log_format, topic, source_name, kind in cursor.fetchall():
+        found.setdefault((log_format, topic), set()).add((source_name, kind))
+    return found
+
+
+def column_counts(cursor: Any, topics: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """How many columns have names, by (format, topic) of these topics; those without any are left
+    out."""
+    asked = list(topics)
+    cursor.execute(
+        """
+        select format, topic, count(*)
+        from logbox.telemetry_columns
+        where (format, topic) in (select * from unnest(%s::text[], %s::text[]))
+        group by format, topic
+        """,
+        ([log_format for log_format, _ in asked], [topic for _, topic in asked]),
+    )
+    return {(log_format, topic): count for log_format, topic, count in cursor.fetchall()}
 
 
 def write_registry(cursor: Any, rows: Sequence[NamedColumn], now: datetime) -> None:
@@ -334,7 +390,10 @@ def _settle(
     known = seen.registry.get((topic.format, topic.topic), [])
     taken: list[str] = []
     if not known:
-        cursor.execute("select distinct table_name from logbox.telemetry_columns")
+        cursor.execute(
+            "select distinct table_name from logbox.telemetry_columns where table_name = any(%s)",
+            (tables.possible_table_names(topic.format, topic.topic),),
+        )
         taken = [name for (name,) in cursor.fetchall()]
     table, new = tables.assign_names(topic, known, taken)
     write_registry(cursor, new, now)

@@ -6,7 +6,6 @@ Every number is wall-clock seconds from the catalog's own times, or bytes of mem
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from logbox_pipeline.adapters import catalog_batches
 from logbox_pipeline.benchmark.workload import LogFile, upload_files
 from logbox_pipeline.core.errors import LogboxError
-from logbox_pipeline.steps.site import TRANSFERS, Site
+from logbox_pipeline.steps.site import Site
 
 PATIENCE_S = 600
 _POLL_S = 0.25
@@ -84,26 +83,31 @@ def measure_idle_latency(site: Site, file: LogFile, prefix: str) -> float:
     return (loaded_at - uploaded).total_seconds()
 
 
-def measure_bare_requests(site: Site, files: list[LogFile], prefix: str) -> float:
-    """Seconds of only the S3 requests the protocol needs per file: GET from landing, PUT to the
-    archive under If-None-Match with its checksum, DELETE of that version."""
-    upload_files(site, files, prefix)
-    scratch = files[0].path.parent / "bare"
-    scratch.mkdir(exist_ok=True)
+def wait_until_calm(site: Site) -> None:
+    """Wait until nothing is owed any more: receipts and manifests that follow a run, and any run.
 
-    def move(one: LogFile) -> None:
-        path = scratch / one.path.name
-        download = site.landing.download(f"{prefix}{one.path.name}", path)
-        assert download is not None
-        site.archive.put_file(
-            f"{prefix}{one.path.name}", path, download.sha256, only_if_absent=True
+    What comes after one work is not to be done while another is measured.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if is_calm(site):
+            return
+        time.sleep(_POLL_S)
+    raise LogboxError(f"still at work after {PATIENCE_S} s", hint="see the logs of its stack")
+
+
+def is_calm(site: Site) -> bool:
+    """Whether no batch is at work, and neither a drone nor the archive is owed a word."""
+    with site.transaction() as cursor:
+        cursor.execute(
+            """
+            select not exists (select from logbox.outbox)
+                and not exists (
+                    select from logbox.batches where state in ('open', 'running', 'loaded')
+                )
+            """
         )
-        site.landing.delete(f"{prefix}{one.path.name}", version_id=download.stored.version_id)
-
-    started = time.monotonic()
-    with ThreadPoolExecutor(TRANSFERS) as threads:
-        list(threads.map(move, files))
-    return time.monotonic() - started
+        return bool(cursor.fetchone()[0])
 
 
 def _wait(site: Site, prefix: str, files: int) -> None:
@@ -126,7 +130,7 @@ def _wait(site: Site, prefix: str, files: int) -> None:
         if finished == files:
             return
         time.sleep(_POLL_S)
-    raise LogboxError(f"not done after {PATIENCE_S} s", hint="see the logs below LOGBOX_HOME/log")
+    raise LogboxError(f"not done after {PATIENCE_S} s", hint="see the logs of its stack")
 
 
 @contextmanager

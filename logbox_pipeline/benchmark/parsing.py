@@ -4,11 +4,9 @@ Both take turns in one process, so that a busy machine slows both. No pipeline h
 """
 
 import io
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +16,8 @@ import msgspec
 import pandas as pd
 import pyarrow.csv
 
+from logbox_pipeline.benchmark.bench import Bench
+from logbox_pipeline.benchmark.measured import Measured, higher
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.formats.recognize import recognize
 from logbox_pipeline.formats.stream import Limits
@@ -28,7 +28,6 @@ from logbox_pipeline.simulator.tlog_writer import write_tlog
 from logbox_pipeline.simulator.ulog_writer import write_ulog
 
 LIMITS = Limits(received_at=datetime(2026, 12, 1, tzinfo=UTC))
-TURNS = 5
 
 
 class Envelope(msgspec.Struct):
@@ -40,25 +39,13 @@ class Envelope(msgspec.Struct):
     msg: str | None = None
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Logbox's speed over the peer's: median of TURNS turns, and the lowest and highest of them."""
-
-    work: str
-    peer: str
-    mb_per_s: float
-    times_peer: float
-    lowest: float
-    highest: float
-    bar: float
-
-
-def measure_parsing() -> Iterator[Ratio]:
-    """One ratio per format. Raises LogboxError when a peer is not installed."""
+def measure_parsing(bench: Bench) -> Iterator[Measured]:
+    """Two figures per format. Raises LogboxError when a peer is not installed."""
     pyulog = _peer("pyulog")
     dfreader = _peer("pymavlink.DFReader")
     mavutil = _peer("pymavlink.mavutil")
     mavutil.set_dialect("all")
+    share = bench.sizes.parsing
 
     def read_dataflash(path: Path) -> None:
         reader = dfreader.DFReader_binary(str(path))
@@ -71,40 +58,35 @@ def measure_parsing() -> Iterator[Ratio]:
             pass
 
     decoder = msgspec.json.Decoder(Envelope)
-    yield _ratio(
-        "ULog -> Arrow",
-        "pyulog -> pandas",
-        lambda out: write_ulog(out, seed=1, size_bytes=64_000_000),
+    yield from _compare(
+        bench,
+        ("ulog", "ULog", "pyulog -> pandas"),
+        lambda out: write_ulog(out, seed=1, size_bytes=int(64_000_000 * share)),
         lambda path: [pd.DataFrame(topic.data) for topic in pyulog.ULog(str(path)).data_list],
-        bar=2,
     )
-    yield _ratio(
-        "DataFlash -> Arrow",
-        "pymavlink",
-        lambda out: write_dataflash(out, seed=1, size_bytes=12_000_000),
+    yield from _compare(
+        bench,
+        ("dataflash", "DataFlash", "pymavlink"),
+        lambda out: write_dataflash(out, seed=1, size_bytes=int(12_000_000 * share)),
         read_dataflash,
-        bar=15,
     )
-    yield _ratio(
-        "tlog -> Arrow, CRC checked",
-        "pymavlink",
-        lambda out: write_tlog(out, seed=1, size_bytes=8_000_000),
+    yield from _compare(
+        bench,
+        ("tlog", "tlog, checksums proven", "pymavlink"),
+        lambda out: write_tlog(out, seed=1, size_bytes=int(8_000_000 * share)),
         read_tlog,
-        bar=5,
     )
-    yield _ratio(
-        "JSON Lines, 46 shapes -> Arrow",
-        "msgspec, envelope alone",
-        lambda out: write_jsonl(out, seed=1, lines=300_000),
+    yield from _compare(
+        bench,
+        ("jsonl", "JSON Lines of 46 shapes", "msgspec, the envelope alone"),
+        lambda out: write_jsonl(out, seed=1, lines=int(300_000 * share)),
         lambda path: [decoder.decode(line) for line in path.read_bytes().splitlines()],
-        bar=0.3,
     )
-    yield _ratio(
-        "CSV -> Arrow",
-        "pyarrow.csv",
-        lambda out: write_csv(out, seed=1, rows=500_000),
+    yield from _compare(
+        bench,
+        ("csv", "CSV", "pyarrow.csv"),
+        lambda out: write_csv(out, seed=1, rows=int(500_000 * share)),
         lambda path: pyarrow.csv.read_csv(path),
-        bar=0.5,
     )
 
 
@@ -118,14 +100,14 @@ def _peer(name: str) -> Any:
         ) from error
 
 
-def _ratio(
-    work: str,
-    peer: str,
+def _compare(
+    bench: Bench,
+    names: tuple[str, str, str],
     write: Callable[[BinaryIO], object],
     read_by_peer: Callable[[Path], object],
-    *,
-    bar: float,
-) -> Ratio:
+) -> Iterator[Measured]:
+    """names: of the figure, of the format, of the peer."""
+    name, work, peer = names
     out = io.BytesIO()
     write(out)
     data = out.getvalue()
@@ -134,18 +116,12 @@ def _ratio(
         path.write_bytes(data)
         turns = [
             (_seconds(lambda: _parse(data)), _seconds(lambda: read_by_peer(path)))
-            for _ in range(TURNS)
+            for _ in bench.turns(f"{work} to Arrow")
         ]
+    rates = [len(data) / ours / 1e6 for ours, _ in turns]
+    yield higher(f"parsing_{name}_mb_per_s", f"{work} to Arrow", "MB/s", rates)
     ratios = [theirs / ours for ours, theirs in turns]
-    return Ratio(
-        work,
-        peer,
-        round(len(data) / statistics.median(ours for ours, _ in turns) / 1e6, 1),
-        round(statistics.median(ratios), 2),
-        round(min(ratios), 2),
-        round(max(ratios), 2),
-        bar,
-    )
+    yield higher(f"parsing_{name}", f"{work} to Arrow", "times", ratios, beside=peer)
 
 
 def _parse(data: bytes) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from logbox_pipeline.simulator.dataflash_writer import write_dataflash
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
+from logbox_pipeline.simulator.tlog_writer import write_tlog
 from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
@@ -42,6 +44,19 @@ def make_flights(folder: Path, *, files: int, size_bytes: int, seed: int) -> lis
         _flight(folder / f"flight-{number:05d}.ulg", size_bytes, seed + number)
         for number in range(files)
     ]
+
+
+def make_mixed(folder: Path, *, files: int, size_bytes: int, seed: int) -> list[LogFile]:
+    """`files` DataFlash logs and as many tlogs of about `size_bytes` each, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number in range(files):
+        for suffix, write in ((".bin", write_dataflash), (".tlog", write_tlog)):
+            path = folder / f"flight-{number:05d}{suffix}"
+            with path.open("wb") as out:
+                ledger = write(out, seed=seed + number, size_bytes=size_bytes)
+            made.append(_file(path, ledger.rows_total))
+    return made
 
 
 def make_long_lines(path: Path, *, lines: int, seed: int) -> LogFile:

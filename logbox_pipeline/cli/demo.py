@@ -22,19 +22,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from logbox_pipeline.cli.clients import catalog_of, iam_of, public_endpoint
 from logbox_pipeline.cli.say import print_table, say, stderr, stdout
 from logbox_pipeline.cli.stack import end_on_signals, require_embedded
-from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.tables import EVENTS, TRACK
-from logbox_pipeline.drone.errors import UploadError
 from logbox_pipeline.drone.target import Target
 from logbox_pipeline.local.dagster import DagsterProcesses
 from logbox_pipeline.local.processes import free_port, port_is_free
 from logbox_pipeline.local.site import running
 from logbox_pipeline.local.stack import EmbeddedStack
 from logbox_pipeline.settings import Settings, load_settings
-from logbox_pipeline.simulator.fleet import fly, make_fleet, rows_by_log
+from logbox_pipeline.simulator.fleet import make_fleet, packed, rows_by_log
 from logbox_pipeline.simulator.fleet_judge import Check, judge
+from logbox_pipeline.simulator.fleet_ledger import Sent
 from logbox_pipeline.simulator.fleet_logs import REFUSED, Upload
 from logbox_pipeline.simulator.fleet_look import Flight, Found, Log, Rows, look
+from logbox_pipeline.simulator.fleet_run import fly
+from logbox_pipeline.simulator.fleet_send import Keys, Sender
 from logbox_pipeline.steps.clients import add_client, list_clients
 from logbox_pipeline.steps.replicate import replicate
 from logbox_pipeline.steps.site import Site, open_site
@@ -101,7 +102,7 @@ def _fly_and_judge(stack: EmbeddedStack, dagster: DagsterProcesses) -> bool:
         targets = _add_clients(settings, site)
         names = sorted(targets)
         fleet = make_fleet(Path(folder), (names[0], names[1]), datetime.now(UTC))
-        refused = _upload(fleet, targets, progress)
+        sent = _upload(fleet, targets, Path(folder), progress)
         progress.begin("ingested", sum(one.state != REFUSED for one in fleet))
         in_time = _wait(site, names, progress, stack, dagster)
         if not in_time:
@@ -110,8 +111,8 @@ def _fly_and_judge(stack: EmbeddedStack, dagster: DagsterProcesses) -> bool:
         elif not _replicate(site):
             say(f"the replica is not caught up after {REPLICATE_S} s")
         found = look(site, names, Path(folder))
-    checks = judge(fleet, found, refused)
-    _print(fleet, found, refused, checks)
+    checks = judge(sent, found)
+    _print(sent, found, checks)
     stdout.print(f"Dagster's UI: {dagster.url}")
     return all(check.passed for check in checks)
 
@@ -161,18 +162,26 @@ def _names(number: int) -> list[str]:
 
 
 def _upload(
-    fleet: Sequence[Upload], targets: Mapping[str, Target], progress: "_Progress"
-) -> dict[str, str]:
+    fleet: Sequence[Upload],
+    targets: Mapping[str, Target],
+    folder: Path,
+    progress: "_Progress",
+) -> list[Sent]:
     progress.begin("uploaded", len(fleet))
+    deadline = time.monotonic() + WAIT_S
 
-    def tell(upload: Upload, code: str | None) -> None:
+    def has_time() -> bool:
+        return time.monotonic() < deadline
+
+    def tell(one: Sent) -> None:
+        upload, code = one.upload, one.answer and one.answer.code
         how = f"refused by S3: {code}" if code else f"{upload.size_bytes / 1e6:.1f} MB"
         progress.advance(f"{upload.key_of}'s {upload.name} -> {upload.landing_key}: {how}")
 
-    try:
-        return fly(fleet, targets, on_uploaded=tell, on_trouble=say)
-    except UploadError as wrong:
-        raise PermanentError(wrong.message, hint=wrong.hint) from None
+    # Nobody in the demo uses a key that was taken away.
+    keys = Keys(targets, revoked=next(iter(targets.values())))
+    sender = Sender(keys, folder, has_time=has_time, now=lambda: datetime.now(UTC), on_trouble=say)
+    return fly(packed(fleet, keys), sender, has_time=has_time, on_answer=tell)
 
 
 def _wait(
@@ -230,16 +239,12 @@ def _replicate(site: Site) -> bool:
 # Telling
 
 
-def _print(
-    fleet: Sequence[Upload],
-    found: Found,
-    refused: Mapping[str, str],
-    checks: Sequence[Check],
-) -> None:
+def _print(sent: Sequence[Sent], found: Found, checks: Sequence[Check]) -> None:
+    fleet = [one.upload for one in sent]
     names = {one.log_id_of(log): one.path.name for one in fleet for log in one.logs}
     print_table(
         "What became of each upload",
-        [row for one in fleet for row in _outcome_rows(one, found, refused, names)],
+        [row for one in sent for row in _outcome_rows(one, found, names)],
         ("client", "file", "state", "format", "rows", "reason"),
     )
     not_whole = list(_losses(found))
@@ -266,15 +271,16 @@ def _print(
             stdout.print(f"    and {len(check.wrong) - 10} more")
 
 
-def _outcome_rows(
-    upload: Upload, found: Found, refused: Mapping[str, str], names: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+def _outcome_rows(one: Sent, found: Found, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """One row for the upload, and one for each member of an archive."""
+    upload = one.upload
     row: dict[str, Any] = {"client": upload.client, "file": upload.name}
-    delivery = found.deliveries.get(upload.landing_key)
+    # What was sent again after a lost answer may have come twice: the last tells.
+    standing = {each.landing_key: each for each in found.deliveries}
+    delivery = next((standing[key] for key in one.objects if key in standing), None)
     if delivery is None:
-        code = refused.get(upload.landing_key)
-        yield row | {"state": "not seen" if code is None else REFUSED, "reason": code}
+        code = one.answer.code if one.answer else None
+        yield row | {"state": REFUSED if code else "not seen", "reason": code}
         return
     reason = delivery.reason
     if delivery.repeats is not None:
@@ -301,8 +307,8 @@ def _rows_of(log: Log, rows: Rows) -> int | None:
 
 
 def _losses(found: Found) -> Iterator[dict[str, Any]]:
-    for landing_key, delivery in found.deliveries.items():
-        name = landing_key.split("/", 2)[-1]
+    for delivery in found.deliveries:
+        name = delivery.landing_key.split("/", 2)[-1]
         for log in delivery.logs:
             label = f"{name}: {log.member}" if log.member else name
             if log.reason:
@@ -316,7 +322,7 @@ def _format_rows(written: Rows, found: Found) -> list[dict[str, Any]]:
     """Rows of the logs of each format, and all together."""
     formats = {
         log.log_id: log.format or ""
-        for delivery in found.deliveries.values()
+        for delivery in found.deliveries
         for log in delivery.logs
         if log.log_id and log.state == "loaded"
     }
@@ -362,10 +368,7 @@ def _rounded(value: float | None) -> int | None:
 
 def _speed(found: Found) -> Iterator[str]:
     seconds = [
-        log.seconds
-        for one in found.deliveries.values()
-        for log in one.logs
-        if log.seconds is not None
+        log.seconds for one in found.deliveries for log in one.logs if log.seconds is not None
     ]
     if seconds:
         yield (
@@ -373,7 +376,7 @@ def _speed(found: Found) -> Iterator[str]:
             f"middle, {max(seconds):.1f} s at worst"
         )
     if found.busy_s:
-        size_mb = sum(one.size_bytes for one in found.deliveries.values()) / 1e6
+        size_mb = sum(one.size_bytes for one in found.deliveries) / 1e6
         rows = sum(found.postgres.values())
         yield (
             f"ingest: {size_mb:.1f} MB, {rows:,} rows in {found.busy_s:.1f} s of runs: "

@@ -23,6 +23,7 @@ from logbox_pipeline.cli.repair import repair
 from logbox_pipeline.cli.reparse import reparse
 from logbox_pipeline.cli.retain import retain
 from logbox_pipeline.cli.seals import receipt_key, seal, verify_seals
+from logbox_pipeline.cli.simulate import simulate
 from logbox_pipeline.cli.stack import db, down, require_stack, setup, shell, up
 from logbox_pipeline.cli.trace import get, trace
 from logbox_pipeline.cli.upload import UploadCommand, upload
@@ -67,6 +68,7 @@ _ASK_THE_STACK = frozenset(
         "reparse",
         "drill",
         "seal",
+        "simulate",
     )
 )
 
@@ -113,6 +115,7 @@ for command in (
     reparse,
     drill,
     reconcile,
+    simulate,
     bench,
     seal,
     verify_seals,

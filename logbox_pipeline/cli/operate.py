@@ -12,8 +12,9 @@ import typer
 
 from logbox_pipeline.adapters import catalog_batches, catalog_retry
 from logbox_pipeline.adapters.catalog_retry import Choice, RefusedFile
-from logbox_pipeline.cli.say import print_json, print_table, printable, say, stdout
+from logbox_pipeline.cli.say import print_json, print_table, say, stdout
 from logbox_pipeline.core.errors import UsageError
+from logbox_pipeline.core.shown import one_line
 from logbox_pipeline.settings import is_embedded, load_settings
 from logbox_pipeline.steps import release as release_steps
 from logbox_pipeline.steps import retry as retry_steps
@@ -209,7 +210,7 @@ def checked_site() -> Site:
 
 def plain(text: str) -> str:
     """One line that cannot move the cursor, whoever wrote it."""
-    return printable(text).replace("\n", "�")
+    return one_line(text)
 
 
 def print_line(text: str) -> None:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from logbox_pipeline.core import shown
+
 _WIDEST_NAME = 40
 _PAPER_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -60,7 +62,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
 
 
 def printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    return shown.printable(text)
 
 
 def _cell(value: Any) -> str:

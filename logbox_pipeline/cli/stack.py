@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -25,9 +26,14 @@ from logbox_pipeline.steps.site import open_site
 def up() -> None:
     """Run the embedded stack in the foreground until ctrl-c: Postgres, S3, Dagster."""
     require_embedded("up", hint="run Dagster against it with docker-compose.yml, or clear .env")
+    keep_up()
+
+
+def keep_up(detours: Mapping[str, str] | None = None) -> None:
+    """Run the stack of the settings' home until told to end. `detours`: see `running`."""
     end_on_signals()
     try:
-        with running(load_settings().home, say) as (stack, dagster):
+        with running(load_settings().home, say, detours=detours) as (stack, dagster):
             say("up; ctrl-c stops it, or `logbox down` from elsewhere")
             while True:
                 stack.watch()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from heapq import heappop, heappush
 from uuid import UUID
 
 FAILURES_BEFORE_SPLIT = 2
@@ -33,34 +34,47 @@ class BatchLimits:
 def form(
     candidates: Iterable[Candidate], limits: BatchLimits, *, is_idle: bool, now: datetime
 ) -> list[list[Candidate]]:
-    """Batches of one day each, oldest day first, every client taking turns.
+    """Batches of one day each, every client taking turns, each client's oldest first.
 
-    A batch that is not full is formed only when nothing runs or its oldest file has waited
-    `limits.wait_s`; what is left over stays a candidate.
+    The order is that of the turns too: what is left of one client's burst of yesterday stands
+    behind another's only file of today. A batch that is not full is formed only when nothing runs
+    or its oldest file has waited `limits.wait_s`; what is left over stays a candidate.
     """
     by_day: dict[date, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
+    had: dict[UUID, float] = {}
+    for candidate, had_before in _take_turns(candidates, limits):
         by_day[candidate.received_on].append(candidate)
+        had[candidate.delivery_id] = had_before
     patience = timedelta(seconds=limits.wait_s)
     formed: list[list[Candidate]] = []
     for day in sorted(by_day):
-        batches = list(_fill(_take_turns(by_day[day]), limits))
+        batches = list(_fill(by_day[day], limits))
         rest = batches[-1]
         is_full = len(rest) == limits.files
         has_waited = now - min(candidate.sensed_at for candidate in rest) >= patience
         formed += batches if is_full or is_idle or has_waited else batches[:-1]
-    return formed
+    # Stable: of those whose turn is the same, the older day's goes first.
+    return sorted(formed, key=lambda batch: min(had[one.delivery_id] for one in batch))
 
 
-def _take_turns(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+def _take_turns(
+    candidates: Iterable[Candidate], limits: BatchLimits
+) -> Iterator[tuple[Candidate, float]]:
+    """(candidate, what its client has had before it). The turn is whoever's has had least, in
+    batches' worth of files and bytes: neither many files nor large ones keep others waiting."""
     queues: dict[str, deque[Candidate]] = defaultdict(deque)
-    for candidate in sorted(candidates, key=lambda one: (one.sensed_at, one.delivery_id)):
+    for candidate in sorted(
+        candidates, key=lambda one: (one.received_on, one.sensed_at, one.delivery_id)
+    ):
         queues[candidate.client].append(candidate)
-    while queues:
-        for client in sorted(queues):
-            yield queues[client].popleft()
-            if not queues[client]:
-                del queues[client]
+    turns = [(0.0, client) for client in sorted(queues)]
+    while turns:
+        had, client = heappop(turns)
+        one = queues[client].popleft()
+        yield one, had
+        if queues[client]:
+            worth = 1 / limits.files + one.size_bytes / limits.size_bytes
+            heappush(turns, (had + worth, client))
 
 
 def _fill(candidates: Iterable[Candidate], limits: BatchLimits) -> Iterator[list[Candidate]]:

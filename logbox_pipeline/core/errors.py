@@ -5,6 +5,7 @@
     │   └── SettingError  a setting is missing or wrong; names the setting and the fix
     ├── PermanentError    trying again will not help
     │   ├── StoreRefused  the object store or database said no
+    │   │   └── ObjectSealed  it has the object, and gives its bytes to nobody who asks like us
     │   └── FenceLost     another attempt owns this batch now; stop, touch nothing
     └── TransientError    down, slow or refusing for now: the only kind that is retried
 
@@ -14,14 +15,18 @@ into these; nothing above them catches a boto3 or psycopg2 error.
 
 from collections.abc import Collection
 
+from logbox_pipeline.core.shown import printable
+
 
 class LogboxError(Exception):
     """Base of everything Logbox raises on purpose.
 
-    `hint` is the next thing to do, shown on a line of its own.
+    `hint` is the next thing to do, shown on a line of its own. A message may name what a drone
+    named, and goes to terminals, Dagster and people's chats: it is made fit to be shown here.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -44,6 +49,11 @@ class PermanentError(LogboxError):
 
 class StoreRefused(PermanentError):
     """The object store or the database refused a request."""
+
+
+class ObjectSealed(StoreRefused):
+    """The store has an object and gives its bytes to nobody who asks as Logbox does: whoever wrote
+    it encrypted it with a key of his own, or put it into a class of cold storage."""
 
 
 class FenceLost(PermanentError):

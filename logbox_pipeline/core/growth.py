@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 HEAD_BYTES = 64
-_MARKS_AT = tuple(1024 * 16**step for step in range(6))
+MARKS_AT = tuple(1024 * 16**step for step in range(6))
 """1 KiB to 1 GiB: logs that begin alike for long part by one of them."""
 
 _MARK_BYTES = 256
@@ -20,7 +20,7 @@ _MARK_BYTES = 256
 @dataclass(frozen=True)
 class Beginning:
     """`head`: the first HEAD_BYTES. `marks`: 8-byte digests of the 256 bytes before each size of
-    _MARKS_AT the log reaches. A log that begins with another has its head and marks too."""
+    MARKS_AT the log reaches. A log that begins with another has its head and marks too."""
 
     head: bytes
     marks: tuple[int, ...]
@@ -36,7 +36,7 @@ def beginning(size_bytes: int, read: Callable[[int, int], bytes]) -> Beginning:
                 "big",
                 signed=True,
             )
-            for at in _MARKS_AT
+            for at in MARKS_AT
             if at <= size_bytes
         ),
     )

@@ -1,10 +1,12 @@
 """What a step needs of an object store, as a Protocol; `contracts/` tests every adapter of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from logbox_pipeline.core.errors import LogboxError
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,9 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str, *, version_id: str | None = None) -> None:
         """Delete that version, or what stands there now. Deleting nothing is fine."""
+
+    def delete_all(
+        self, wanted: Sequence[tuple[str, str | None]]
+    ) -> dict[tuple[str, str | None], LogboxError]:
+        """Delete (key, version id; None: what stands there now) by as few requests as the store
+        and the keys allow. Raises nothing: returns what is not deleted, and why."""

@@ -77,6 +77,10 @@ _WIDENED: dict[int, tuple[str, type[np.generic]]] = {
 
 _LISTED = frozenset(_TYPES) - {"timestamp with time zone", "date", "bytea"}
 
+MAX_SOURCE_NAME_BYTES = 1_000
+"""Of a topic's or a field's own name: an index of Postgres takes 2,700 bytes, and a small log with
+nested types can give thousands of fields names of 60 KB each."""
+
 MAX_NAME_BYTES = 63
 MAX_TABLE_NAME_BYTES = MAX_NAME_BYTES - len("_202611")
 """A partition's name is its table's with a month behind it."""
@@ -335,6 +339,19 @@ def clean_text(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def clean_name(text: str) -> str:
+    """The same for the name of a topic or a field; one that is too long keeps its beginning, and a
+    digest that tells it from others."""
+    text = clean_text(text)
+    if 4 * len(text) <= MAX_SOURCE_NAME_BYTES:
+        return text
+    raw = text.encode()
+    if len(raw) <= MAX_SOURCE_NAME_BYTES:
+        return text
+    digest = hashlib.sha256(raw).hexdigest()[:32]
+    return raw[: MAX_SOURCE_NAME_BYTES - 33].decode("utf-8", "ignore") + "~" + digest
+
+
 def clean_texts(values: pa.StringArray) -> pa.StringArray:
     """The same for a column; costs one pass over its bytes when there is nothing to do."""
     if _is_clean(values):
@@ -404,15 +421,23 @@ def clean_times(values: pa.Array) -> pa.TimestampArray:
 
 
 _SUSPECT_JSON = r"\\u(?:0000|[dD][89a-fA-F])|[eE][-+]?[0-9]{5}|[0-9]{1000}"
+_LONGEST_JSON = 4 * 1024 * 1024
+"""Bytes. jsonb holds fewer than 2^25 elements and 256 MiB, and takes 32 bytes of memory and more to
+read an element that is two bytes of text."""
+
 _MAX_EXPONENT = 16_000
 """jsonb numbers are numeric: 131,072 digits before the point, 16,383 after it."""
 
 
 def clean_json(values: pa.StringArray) -> pa.StringArray:
     """JSON texts without what jsonb refuses: NUL and lone surrogates become U+FFFD, a number
-    that no numeric holds becomes a string of its digits, and what is no JSON a JSON string."""
+    that no numeric holds becomes a string of its digits, and what is no JSON, or too long to be
+    taken apart, a JSON string."""
     values = clean_texts(values)
-    suspect = pc.match_substring_regex(values, _SUSPECT_JSON)
+    suspect = pc.or_(
+        pc.match_substring_regex(values, _SUSPECT_JSON),
+        pc.greater(pc.binary_length(values), _LONGEST_JSON),
+    )
     if not pc.any(suspect).as_py():
         return values
     texts = _py(values)
@@ -422,6 +447,8 @@ def clean_json(values: pa.StringArray) -> pa.StringArray:
 
 
 def _clean_json(text: str) -> str:
+    if len(text.encode()) > _LONGEST_JSON:
+        return json.dumps(text, ensure_ascii=False)
     try:
         value = json.loads(text, parse_float=_Number, parse_int=_Number)
     except (ValueError, RecursionError):
@@ -519,8 +546,16 @@ _CLOCK = StoredColumn("", "bigint", "us")
 
 
 def table_name_of(log_format: str, topic: str, taken: Collection[str]) -> str:
+    """`taken`: those of `possible_table_names` that other topics have, or all that they have."""
+    names = possible_table_names(log_format, topic)
+    return _free(names, f"{log_format} {topic}", {*taken, *_TAKEN_TABLES})
+
+
+def possible_table_names(log_format: str, topic: str) -> list[str]:
+    """The names that a topic's table may get, the best first: whoever looks which are taken need
+    not read the whole registry, which one client could make very long."""
     plain = _plain(f"{log_format}_{topic}")
-    return _free(plain, f"{log_format}\0{topic}", MAX_TABLE_NAME_BYTES, {*taken, *_TAKEN_TABLES})
+    return list(_names(plain, f"{log_format}\0{topic}", MAX_TABLE_NAME_BYTES))
 
 
 def column_name_of(column: StoredColumn, taken: Collection[str], *, another_type: bool) -> str:
@@ -528,7 +563,8 @@ def column_name_of(column: StoredColumn, taken: Collection[str], *, another_type
     plain = _plain(column.source_name)
     suffix = f"_{type_suffix(column.type)}" if another_type else ""
     named = plain[: MAX_NAME_BYTES - len(suffix)] + suffix if suffix else plain
-    return _free(named, f"{column.source_name}\0{suffix}", MAX_NAME_BYTES, taken)
+    names = _names(named, f"{column.source_name}\0{suffix}", MAX_NAME_BYTES)
+    return _free(names, column.source_name, taken)
 
 
 def _plain(name: str) -> str:
@@ -539,13 +575,17 @@ def _plain(name: str) -> str:
     return f"_{plain}" if plain[0].isdigit() else plain
 
 
-def _free(plain: str, source: str, longest: int, taken: Collection[str]) -> str:
-    """`plain`, or when it is too long or taken, its beginning and a digest of the source's name."""
-    if len(plain) <= longest and plain not in taken:
-        return plain
+def _names(plain: str, source: str, longest: int) -> Iterator[str]:
+    """`plain` unless it is too long, then its beginning and a digest of the source's name."""
+    if len(plain) <= longest:
+        yield plain
     digest = hashlib.sha256(source.encode()).hexdigest()
     for digits in range(8, 33):
-        name = f"{plain[: longest - digits - 1]}_{digest[:digits]}"
+        yield f"{plain[: longest - digits - 1]}_{digest[:digits]}"
+
+
+def _free(names: Iterable[str], source: str, taken: Collection[str]) -> str:
+    for name in names:
         if name not in taken:
             return name
     raise PermanentError(f"no free name for {source!r}")

@@ -24,6 +24,7 @@ class Refusal(StrEnum):
     UNSAFE_KEY = "unsafe_key"
     EMPTY = "empty"
     TOO_LARGE = "too_large"
+    SEALED = "sealed"
 
 
 class DeclaredBy(StrEnum):
@@ -49,6 +50,11 @@ class Decision:
     verdict: Verdict
     refusal: Refusal | None = None
     detail: str | None = None
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether something becomes of bytes that no digest vouches for."""
+        return self.action != "wait" and self.verdict is not Verdict.VERIFIED
 
 
 def declared_in_headers(

@@ -2,10 +2,11 @@
 released or acknowledged. Bad files warn; only broken machinery is an error."""
 
 from collections.abc import Iterator
-from datetime import datetime
 
 import dagster as dg
 
+from logbox_pipeline.core.shown import one_line
+from logbox_pipeline.defs.report import shown
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.steps.agree import compare_recent
 from logbox_pipeline.steps.drill import judge_drill
@@ -17,7 +18,7 @@ def _result(found: Judgement) -> dg.AssetCheckResult:
     if found.rows:
         metadata["found"] = dg.MetadataValue.table(
             [
-                dg.TableRecord({name: _cell(value) for name, value in row.items()})
+                dg.TableRecord({name: shown(value) for name, value in row.items()})
                 for row in found.rows
             ]
         )
@@ -27,15 +28,9 @@ def _result(found: Judgement) -> dg.AssetCheckResult:
         check_name=found.check,
         passed=found.passed,
         severity=dg.AssetCheckSeverity.ERROR if found.is_error else dg.AssetCheckSeverity.WARN,
-        description=found.sentence,
+        description=one_line(found.sentence),
         metadata=metadata,
     )
-
-
-def _cell(value: object) -> str | int | float | bool | None:
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 @dg.multi_asset_check(

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 
 from logbox_pipeline.adapters.catalog_drills import Drill
 from logbox_pipeline.core.repair import next_command
+from logbox_pipeline.core.shown import one_line
 from logbox_pipeline.steps.reconcile import Reconciliation
 from logbox_pipeline.steps.repair import Repaired
 from logbox_pipeline.steps.report import StepReport
@@ -101,9 +103,18 @@ def _table(
     columns: dict[str, str], rows: list[dict[str, str]] | list[dict[str, str | int]]
 ) -> dg.MetadataValue:
     return dg.MetadataValue.table(
-        [dg.TableRecord(dict(row)) for row in rows],
+        [dg.TableRecord({name: shown(value) for name, value in row.items()}) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
     )
+
+
+def shown(value: object) -> str | int | float | bool | None:
+    """A cell: Dagster shows text as it is, so that nobody's marks may turn it round."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, int | float | bool | None):
+        return value
+    return one_line(str(value))
 
 
 def drilled(done: Drill) -> dg.MaterializeResult[None]:

@@ -2,6 +2,7 @@
 steps."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -35,24 +36,12 @@ _STARTED = {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING}
 def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult:
     opened = site.open()
     try:
-        _fail_dead_runs(context.instance, opened)
-        tick = sense(
-            opened,
-            hint=json.loads(context.cursor or "{}"),
-            run_states=lambda batches: _run_states(context.instance, batches),
-        )
+        tick = look(context.instance, opened, hint=json.loads(context.cursor or "{}"))
     except LogboxError as error:
         # One sentence in the UI instead of a traceback; the next tick tries again.
         raise dg.Failure(description=str(error)) from None
     return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(
-                run_key=batch.run_key,
-                partition_key=partition_of(batch.received_on),
-                tags={BATCH_TAG: str(batch.batch_id)},
-            )
-            for batch in tick.offered
-        ],
+        run_requests=[request_of(batch) for batch in tick.offered],
         asset_events=[
             dg.AssetMaterialization(
                 "received_logs",
@@ -68,6 +57,21 @@ def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> d
         ],
         skip_reason=_skip_reason(tick) if not tick.offered else None,
         cursor=json.dumps(tick.hint),
+    )
+
+
+def look(instance: dg.DagsterInstance, site: Site, *, hint: Mapping[str, str]) -> Tick:
+    """One tick: free the slots of dead runs, then sense, told by Dagster which runs live."""
+    _fail_dead_runs(instance, site)
+    return sense(site, hint=hint, run_states=lambda batches: _run_states(instance, batches))
+
+
+def request_of(batch: OpenBatch) -> dg.RunRequest:
+    """What asks for the run of one attempt of a batch."""
+    return dg.RunRequest(
+        run_key=batch.run_key,
+        partition_key=partition_of(batch.received_on),
+        tags={BATCH_TAG: str(batch.batch_id)},
     )
 
 

@@ -179,11 +179,14 @@ def _lines(head: bytes, start: int, is_whole: bool) -> list[tuple[int, int]]:
     return found
 
 
-_OTHER = re.compile(rb'\s*(?:\{|\[[\s\[{"\d-]|<\d{1,3}>|<[?!a-zA-Z/]|\$G[A-Z]{4},|FMT,)')
+_OTHER = re.compile(
+    rb'\s*(?:\{|\[[\s\[{"\d-]|<\d{1,3}>|<[?!a-zA-Z/]|\$G[A-Z]{4},|FMT,|[^\n]*\x1b\[)'
+)
 
 
 def _is_other_text(head: bytes, lines: list[tuple[int, int]]) -> bool:
-    """JSON, XML, syslog, NMEA, DataFlash as text: delimiters in them mean something else."""
+    """JSON, XML, syslog, NMEA, DataFlash as text, colours of a terminal: delimiters in them mean
+    something else."""
     judged = [head[start : min(end, start + 40)] for start, end in lines[:_JUDGED_ROWS]]
     full = [line for line in judged if line.strip()]
     return not full or sum(1 for line in full if _OTHER.match(line)) * 2 >= len(full)

@@ -45,11 +45,12 @@ def recognizes(head: memoryview, size: int) -> Likeness:
         lines.pop()  # cut by the end of the head
     lines = [line for line in lines if line][:_RECOGNIZED_LINES]
     braced = [line for line in lines if line.startswith(b"{")]
-    objects = sum(isinstance(careful_record(line, 64), dict) for line in braced)
-    if objects:
+    # Decoded one after the other, and no further than it takes: a small log has few lines more.
+    objects = (isinstance(careful_record(line, 64), dict) for line in braced)
+    if any(objects):
         if len(braced) * 3 >= len(lines) * 2:
             return Likeness.SURE
-        return Likeness.MAYBE if objects * 4 >= len(lines) else Likeness.NO
+        return Likeness.MAYBE if (1 + sum(objects)) * 4 >= len(lines) else Likeness.NO
     # One line longer than the head: all that can be seen is how it begins.
     is_long = len(lines) == 1 and len(head) < size and lines[0].lstrip(b"{ \t").startswith(b'"')
     return Likeness.SURE if is_long and braced else Likeness.NO

@@ -38,6 +38,10 @@ _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _DESCRIPTOR, _END64, _LOCATOR64 = b"PK\x07\x08", b"PK\x06\x06", b"PK\x06\x07"
 _END_BYTES = 22
 _LONGEST_COMMENT = 65_535
+_FIRST_WINDOW_BYTES = 4_096
+_MOST_DESCRIPTORS = 100_000
+"""Of a damaged archive, for at most LOGBOX_MAX_MEMBERS members."""
+
 _OF_THE_SYSTEM = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TYPE, _LINK, _FOLDER, _FILE = 0o170000, 0o120000, 0o040000, 0o100000
@@ -311,6 +315,7 @@ def _refusal(entry: _Entry) -> Refusal | None:
 
 def _recovered(source: memoryview, most: int) -> list[Member | RefusedMember]:
     found: list[Member | RefusedMember] = []
+    descriptors: dict[int, int] | None = None
     at = _find(source, _LOCAL, 0)
     while at is not None and at + 30 <= len(source) and len(found) <= most:
         _, flags, method = struct.unpack_from("<3H", source, at + 4)
@@ -324,7 +329,9 @@ def _recovered(source: memoryview, most: int) -> list[Member | RefusedMember]:
         name, is_safe = _name(bytes(source[name_at:extra_at]), flags)
         entry = _Entry(name, is_safe, flags, method, crc32, stored, size, at, 0)
         if flags & 8 and stored == 0:
-            member, is_empty = _described(source, entry, start), False
+            if descriptors is None:
+                descriptors = _descriptors(source, start)
+            member, is_empty = _described(source, entry, start, descriptors.get(start)), False
         else:
             stop = min(start + stored, len(source))
             fault = "wrapper_cut" if start + stored > len(source) else None
@@ -360,15 +367,25 @@ def _up_to_the_next(source: memoryview, member: Member) -> Member:
     return replace(member, stop=next_at, fault="wrapper_cut")
 
 
-def _described(source: memoryview, entry: _Entry, start: int) -> Member:
-    """A member whose sizes stand behind its data: that descriptor proves itself by its size."""
-    name, method = entry.name, entry.method
-    at = _find(source, _DESCRIPTOR, start)
-    while at is not None and at + 16 <= len(source):
-        crc32, stored, size = struct.unpack_from("<3L", source, at + 4)
-        if stored == at - start:
-            return Member(name, method, start, at, size, crc32, at + 4)
+def _descriptors(source: memoryview, at: int | None) -> dict[int, int]:
+    """Where the data that each descriptor from `at` on tells of would begin -> the first such
+    descriptor. In one pass: a file full of members and descriptors would take one for each."""
+    found: dict[int, int] = {}
+    at = _find(source, _DESCRIPTOR, at or 0)
+    while at is not None and at + 16 <= len(source) and len(found) < _MOST_DESCRIPTORS:
+        (stored,) = struct.unpack_from("<L", source, at + 8)
+        found.setdefault(at - stored, at)
         at = _find(source, _DESCRIPTOR, at + 4)
+    return found
+
+
+def _described(source: memoryview, entry: _Entry, start: int, at: int | None) -> Member:
+    """A member whose sizes stand behind its data, in the descriptor at `at` if there is one: it
+    proves itself by its size."""
+    name, method = entry.name, entry.method
+    if at is not None:
+        crc32, _, size = struct.unpack_from("<3L", source, at + 4)
+        return Member(name, method, start, at, size, crc32, at + 4)
     # Without one a deflate stream still ends by itself; what is stored ends at the next header.
     stop = _find(source, _LOCAL, start) if method == STORED else None
     fault = "wrapper_cut" if method == STORED else None
@@ -378,10 +395,14 @@ def _described(source: memoryview, entry: _Entry, start: int) -> Member:
 
 
 def _find(source: memoryview, needle: bytes, at: int) -> int | None:
-    for start in range(at, len(source), CHUNK_BYTES):
-        place = bytes(source[start : start + CHUNK_BYTES + len(needle) - 1]).find(needle)
+    # What is near is found without copying what is far: there may be one every few bytes.
+    window = _FIRST_WINDOW_BYTES
+    while at < len(source):
+        place = bytes(source[at : at + window + len(needle) - 1]).find(needle)
         if place >= 0:
-            return start + place
+            return at + place
+        at += window
+        window = min(2 * window, CHUNK_BYTES)
     return None
 
 

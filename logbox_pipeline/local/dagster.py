@@ -5,6 +5,7 @@ serves is definitions.py's; how the instance is set up is deploy/dagster.yaml's.
 """
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from logbox_pipeline.core.errors import LogboxError, SettingError, TransientError
+from logbox_pipeline.local.patience import Patience
 from logbox_pipeline.local.processes import (
     LOOPBACK,
     end_group,
@@ -30,6 +32,8 @@ from logbox_pipeline.local.processes import (
     without_secrets,
     write_private,
 )
+
+log = logging.getLogger(__name__)
 
 DEFINITIONS = "logbox_pipeline.definitions"
 DATABASE_SETTING = "LOGBOX_DAGSTER_DATABASE_URL"
@@ -49,14 +53,29 @@ HEALTH_QUERY = """
 }
 """
 
+UNENDED_QUERY = """
+{
+  runsOrError(filter: {statuses: [STARTING, STARTED, CANCELING]}) {
+    ... on Runs { results { runId updateTime } }
+  }
+}
+"""
+CANCEL = """
+mutation($ids: [String!]!) {
+  terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename }
+}
+"""
+
 
 @dataclass(frozen=True)
 class Child:
     """One of Dagster's processes and where it writes."""
 
     name: str
+    arguments: list[str]
     process: subprocess.Popen[bytes]
     log: Path
+    started_at: float
 
 
 class DagsterProcesses:
@@ -87,8 +106,15 @@ class DagsterProcesses:
             "PYTHONUNBUFFERED": "1",
             # Colours are for terminals, not for logs.
             "NO_COLOR": "1",
+            # To start a run's process is one call. Where that takes more than the 60 s of the
+            # default, each start is given up and made again, and the machine never recovers.
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": str(START_TIMEOUT_S * 2),
+            # A tick is bounded by itself (steps/sense.py), and the next one is soon.
+            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "60",
         }
         self._children: list[Child] = []
+        self._patience: dict[str, Patience] = {}
+        self._lost_before: float | None = None
 
     @property
     def url(self) -> str:
@@ -134,19 +160,38 @@ class DagsterProcesses:
             self._remember()
             self._wait(lambda: get(f"{self.url}/server_info") is not None, "the UI")
             self._wait(self._is_healthy, "the daemon")
+            self._end_lost_runs()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """End what start() started, with all their children; harmless when nothing runs."""
-        # The daemon first, so that it launches nothing while the code server goes.
-        for child in reversed(self._children):
+        # The code server last, so that nothing is launched while it goes.
+        for child in sorted(self._children, key=lambda one: one.name == "code"):
             end_group(child.process, grace_s=STOP_TIMEOUT_S)
         self._children = []
 
     def watch(self) -> None:
-        """Raise LogboxError when one of the processes has ended; for a loop in the foreground."""
+        """Start again what has ended, as an init system does; for a loop in the foreground.
+
+        With the code server end the runs that it started: they are offered again. It listens on
+        the same port, so that the others find it.
+        """
+        for child in list(self._children):
+            if child.process.poll() is None:
+                continue
+            patience = self._patience.setdefault(child.name, Patience())
+            if patience.is_over(started_at=child.started_at, now=time.monotonic()):
+                said = "Dagster's %s process has ended and is started again; see %s"
+                log.warning(said, child.name, child.log)
+                end_group(child.process, grace_s=STOP_TIMEOUT_S)
+                self._run(child.name, child.arguments)
+                self._remember()
+        self._end_lost_runs()
+
+    def _require_all(self) -> None:
+        """Raises LogboxError when one of the processes has ended."""
         for child in self._children:
             code = child.process.poll()
             if code is not None:
@@ -181,26 +226,49 @@ class DagsterProcesses:
         return workspace
 
     def _run(self, name: str, arguments: list[str]) -> None:
-        log = self.home / "log" / f"dagster-{name}.log"
+        written = self.home / "log" / f"dagster-{name}.log"
+        if name == "code":
+            self._lost_before = time.time()
         leash = [sys.executable, "-m", "logbox_pipeline.local.leash", str(os.getpid())]
-        with log.open("ab") as output:
+        with written.open("ab") as output:
             process = subprocess.Popen(
                 [*leash, sys.executable, *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env=self._environment, cwd=self._working_directory,
             )  # fmt: skip
-        self._children.append(Child(name, process, log))
+        others = [child for child in self._children if child.name != name]
+        self._children = [*others, Child(name, arguments, process, written, time.monotonic())]
 
     def _wait(self, is_ready: Any, what: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_ready():
-            self.watch()
+            self._require_all()
             if time.monotonic() > deadline:
                 raise TransientError(
                     f"{what} of Dagster is not ready after {START_TIMEOUT_S} s",
                     hint=f"read {self.home / 'log'}/dagster-*.log",
                 )
             time.sleep(0.2)
+
+    def _end_lost_runs(self) -> None:
+        """Tell Dagster of the runs that ended with an earlier code server, whose children they
+        were: it would take them for started, and keep their places in the queue, for hours."""
+        if self._lost_before is None:
+            return
+        graphql = f"{self.url}/graphql"
+        data = (get(graphql, {"query": UNENDED_QUERY}) or {}).get("data")
+        if not data or "results" not in data["runsOrError"]:
+            # The UI is not there yet; the next look asks again.
+            return
+        lost = [
+            run["runId"]
+            for run in data["runsOrError"]["results"]
+            if run["updateTime"] < self._lost_before
+        ]
+        if not lost or (get(graphql, {"query": CANCEL, "variables": {"ids": lost}}) or {}).get(
+            "data"
+        ):
+            self._lost_before = None
 
     def _is_healthy(self) -> bool:
         answer = get(f"{self.url}/graphql", {"query": HEALTH_QUERY})

@@ -38,6 +38,11 @@ failed_writes: contextvars.ContextVar[list[tuple[str, str]] | None] = contextvar
     "failed_writes", default=None
 )
 
+# The folders that the current request removed files from: synced once, before it is answered.
+removed_from: contextvars.ContextVar[set[Path] | None] = contextvars.ContextVar(
+    "removed_from", default=None
+)
+
 
 def check_version() -> None:
     """Refuse any MiniStack but the one whose private functions are known."""
@@ -234,8 +239,19 @@ def remove_files(paths: list[Path]) -> None:
         if path.is_file():
             path.unlink()
             changed.add(path.parent)
+    waiting = removed_from.get()
+    if waiting is not None:
+        waiting.update(changed)
+        return
     for folder in changed:
         sync_directory(folder)
+
+
+def sync_removals() -> None:
+    """Make last what the current request removed: a batch delete syncs each folder once."""
+    waiting = removed_from.get() or set()
+    while waiting:
+        sync_directory(waiting.pop())
 
 
 def make_folders(folder: Path) -> None:

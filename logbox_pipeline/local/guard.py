@@ -28,7 +28,13 @@ from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 from logbox_pipeline.local import durable
-from logbox_pipeline.local.access_log import AccessLog, Request, claim, lenient_query
+from logbox_pipeline.local.access_log import (
+    AccessLog,
+    Request,
+    claim,
+    lenient_query,
+    operation,
+)
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +79,9 @@ NOT_BUCKETS = re.compile(
 )
 # Headers that may stand on several lines; all others would be merged or picked by somebody.
 REPEATABLE = frozenset({"accept", "accept-encoding", "content-encoding", "cookie", "connection"})
+
+CHECKSUM = b"x-amz-checksum-sha256"
+PUTS = frozenset({"PutObject", "UploadPart"})
 
 READ_ACTIONS = re.compile(r"(Get|List|Simulate|Generate|Decode|Receive).*")
 QUEUE_MESSAGES = re.compile(
@@ -149,6 +158,8 @@ class Guard:
         if request.path == HEALTH_PATH and request.method == "GET":
             await answer_health(request, send)
             return
+        answer = LoggedAnswer(self._access_log, request, send)
+        send = answer.send
         try:
             admitted = admit(scope, hosts=self._hosts)
             if isinstance(admitted, Refusal):
@@ -166,7 +177,7 @@ class Guard:
                 return
             await self._forward(scope, request, receive, send)
         finally:
-            self._access_log.write(request)
+            answer.end()
 
     def _room_for(self, scope: Scope) -> Refusal | None:
         length = header(scope, b"content-length")
@@ -180,6 +191,7 @@ class Guard:
     async def _forward(self, scope: Scope, request: Request, receive: Receive, send: Send) -> None:
         failures: list[tuple[str, str]] = []
         token = durable.failed_writes.set(failures)
+        removals = durable.removed_from.set(set())
         answered = False
         # MiniStack signs this header but does not compare it with the body.
         declared = decode(header(scope, b"x-amz-content-sha256"))
@@ -211,6 +223,7 @@ class Guard:
                     answered = True
                     await refuse(request, refusal, send)
                     return
+                message = confirm_checksum(request, scope, message)
                 request.status = message["status"]
                 request.request_id = answer_header(message, b"x-amz-request-id")
                 request.version_id = answer_header(message, b"x-amz-version-id")
@@ -223,9 +236,40 @@ class Guard:
             await self._app(scope, counted_receive, checked_send)
         finally:
             durable.failed_writes.reset(token)
+            durable.removed_from.reset(removals)
 
     def close(self) -> None:
         self._access_log.close()
+
+
+class LoggedAnswer:
+    """Writes a request's line before the last of its answer goes out: what a client knows to be
+    done stands in the log, however suddenly the server ends."""
+
+    def __init__(self, log: AccessLog, request: Request, send: Send) -> None:
+        self._log = log
+        self._request = request
+        self._send = send
+        self._held: Message | None = None
+        self._is_logged = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            # The head of an answer without a body is all of it: it waits for what follows.
+            self._held = message
+            return
+        if not message.get("more_body", False):
+            self.end()
+        if self._held is not None:
+            held, self._held = self._held, None
+            await self._send(held)
+        await self._send(message)
+
+    def end(self) -> None:
+        """Write the line, if it is not yet: nothing more is answered."""
+        if not self._is_logged:
+            self._is_logged = True
+            self._log.write(self._request)
 
 
 def admit(scope: Scope, *, hosts: frozenset[str]) -> Admitted | Refusal:
@@ -485,6 +529,7 @@ def settle(request: Request, status: int, failures: list[tuple[str, str]]) -> Re
     if status >= 400:
         return None
     try:
+        durable.sync_removals()
         for service in changed_state(request):
             durable.save_state(service)
     except Exception:
@@ -492,6 +537,18 @@ def settle(request: Request, status: int, failures: list[tuple[str, str]]) -> Re
         log.exception("the state of %s could not be saved", request.service)
         return Refusal(503, "ServiceUnavailable", "The change could not be saved. Try again.")
     return None
+
+
+def confirm_checksum(request: Request, scope: Scope, message: Message) -> Message:
+    """The answer to a PUT as AWS gives it: with the SHA-256 that the bytes were compared with and
+    are kept with. MiniStack refuses other bytes (BadDigest), and does not say so in its answer."""
+    proven = header(scope, CHECKSUM)
+    if message["status"] != 200 or not proven or answer_header(message, CHECKSUM):
+        return message
+    bucket, _, key = request.path.lstrip("/").partition("/")
+    if request.service != "s3" or operation(request.method, bucket, key, request.query) not in PUTS:
+        return message
+    return {**message, "headers": [*message.get("headers", []), (CHECKSUM, proven)]}
 
 
 def changed_state(request: Request) -> list[str]:

@@ -124,14 +124,14 @@ def end_group(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
     """End a child that leads its own process group, and all of that group; wait until it is gone.
 
     The child's own id is the group's (`start_new_session=True`), and it is only reaped here, so
-    the group cannot be somebody else's.
+    the group cannot be somebody else's. One that has died by itself leaves its own children, and
+    they get the same grace.
     """
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
-        while time.monotonic() < deadline and group_is_alive(process):
-            time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and group_is_alive(process):
+        time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,7 +1,7 @@
 """Bring the embedded stack up as a whole: servers, setup, Dagster."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from logbox_pipeline.settings import (
     Settings,
     is_replica_embedded,
     load_settings,
-    stack_files,
+    stack_environment,
 )
 from logbox_pipeline.steps.setup import OWNER, WRITER, set_up
 from logbox_pipeline.steps.site import open_site
@@ -35,9 +35,13 @@ def set_up_embedded(home: Path, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def running(
-    home: Path, say: Callable[[str], None]
+    home: Path, say: Callable[[str], None], *, detours: Mapping[str, str] | None = None
 ) -> Iterator[tuple[EmbeddedStack, DagsterProcesses]]:
-    """The embedded stack with Dagster, set up and running until the block ends."""
+    """The embedded stack with Dagster, set up and running until the block ends.
+
+    `detours` are settings of Dagster's processes alone: what leads them to a store or database by
+    way of something that tests them.
+    """
     with EmbeddedStack(home, has_replica=is_replica_embedded()) as stack:
         say(f"PostgreSQL and S3 run in {home}")
         _write_databases(stack)
@@ -45,9 +49,9 @@ def running(
         # Setup takes the administrator's rights; nothing that runs for long has them.
         environment = {
             name: value
-            for name, value in _file_values(*stack_files(home)).items()
+            for name, value in stack_environment(home).items()
             if name not in ("LOGBOX_ADMIN_DATABASE_URL", "LOGBOX_OWNER_DATABASE_URL")
-        } | {"LOGBOX_HOME": str(home.absolute())}
+        } | {"LOGBOX_HOME": str(home.absolute()), **(detours or {})}
         with DagsterProcesses(home, environment, settings.web_port) as dagster:
             say(f"Dagster's UI is at {dagster.url}")
             yield stack, dagster
@@ -74,17 +78,15 @@ def _write_databases(stack: EmbeddedStack) -> None:
         password = secrets["owner_password" if user == OWNER else "writer_password"]
         return f"{scheme}://{user}:{quote(password, safe='')}@{server}/{database}"
 
+    # Dagster sets no limits of its own: one connection that nobody answers would stop its queue.
+    patience = "connect_timeout=10&keepalives_idle=30&keepalives_interval=10&keepalives_count=3"
+
     lines = {
         "LOGBOX_DATABASE_URL": url(WRITER, DEV),
         "LOGBOX_OWNER_DATABASE_URL": url(OWNER, DEV),
         "LOGBOX_TEST_DATABASE_URL": url(OWNER, TEST),
-        "LOGBOX_DAGSTER_DATABASE_URL": url(OWNER, DAGSTER, "postgresql+psycopg2"),
+        "LOGBOX_DAGSTER_DATABASE_URL": f"{url(OWNER, DAGSTER, 'postgresql+psycopg2')}?{patience}",
     }
     write_private(
         stack.home / "setup.env", "".join(f"{name}={value}\n" for name, value in lines.items())
     )
-
-
-def _file_values(*paths: Path) -> dict[str, str]:
-    lines = [line for path in paths for line in path.read_text().splitlines() if "=" in line]
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from logbox_pipeline.core.errors import LogboxError, UsageError
+from logbox_pipeline.local.patience import Patience
 from logbox_pipeline.local.postgres import Postgres, new_password
 from logbox_pipeline.local.processes import (
     LOOPBACK,
@@ -36,16 +37,13 @@ from logbox_pipeline.local.processes import (
     read_json,
     write_private,
 )
-from logbox_pipeline.local.s3_server import S3Server, died, end_left_server
+from logbox_pipeline.local.s3_server import S3Server, end_left_server
 
 log = logging.getLogger(__name__)
 
 REGION = "us-east-1"
 REPLICA_REGION = "us-west-2"
 """Another one, so that nothing can confuse the two stores in silence."""
-
-REPLICA_RESTART_S = 30.0
-"""A replica that ends sooner than this after its start is let rest for so long."""
 
 ORPHANS_S = 5.0
 """How long what a killed PostgreSQL started may keep our port, until it sees that it is alone."""
@@ -111,6 +109,8 @@ class EmbeddedStack:
         self._replica_keys: dict[str, str] = {}
         self._lock: IO[str] | None = None
         self._postgres: Postgres | None = None
+        self._postgres_started_at = 0.0
+        self._patience = {name: Patience() for name in SERVERS}
 
     def start(self) -> None:
         """Start both servers and wait until they answer; a second call changes nothing.
@@ -131,7 +131,7 @@ class EmbeddedStack:
             for server, port in self._object_stores():
                 server.begin(port)
             self._postgres = self._server()
-            self._postgres.start()
+            self._start_postgres(self._postgres)
             for server, port in self._object_stores():
                 server.wait(port)
             self._remember()
@@ -184,15 +184,27 @@ class EmbeddedStack:
         return self._server().psql
 
     def watch(self) -> None:
-        """Raise LogboxError when a server has died; for a loop in the foreground.
+        """Start again what has died, as an init system does; for a loop in the foreground.
 
-        The replica is started again instead: its absence must delay nothing but itself.
+        One that dies again and again is let rest in between (patience.py), and never given up: a
+        full disk is emptied by somebody some day.
         """
-        self._store.watch()
-        if self._postgres and not self._postgres.is_running():
-            raise died("the embedded PostgreSQL", self.log / "postgres.log")
-        if self._replica and self._replica.has_ended():
-            self._start_replica_again(self._replica)
+        names = ("s3_port", "replica_s3_port")
+        for name, (server, port) in zip(names, self._object_stores(), strict=False):
+            if server.has_ended() and self._is_due(name, server.started_at):
+                log.warning("%s has ended and is started again; see %s", server.name, server.log)
+                server.stop()
+                server.begin(port)
+                self._remember()
+        postgres = self._postgres
+        if postgres is None or postgres.is_running():
+            return
+        if self._is_due("postgres_port", self._postgres_started_at):
+            log.warning("PostgreSQL has ended and is started again; see %s", postgres.log)
+            try:
+                self._start_postgres(postgres)
+            except LogboxError as error:
+                log.warning("%s", error)
 
     def __enter__(self) -> Self:
         self.start()
@@ -220,13 +232,12 @@ class EmbeddedStack:
             found.append((self._replica, self._ports["replica_s3_port"]))
         return found
 
-    def _start_replica_again(self, replica: S3Server) -> None:
-        if time.monotonic() - replica.started_at < REPLICA_RESTART_S:
-            return
-        log.warning("%s has ended and is started again; see %s", replica.name, replica.log)
-        replica.stop()
-        replica.begin(self._ports["replica_s3_port"])
-        self._remember()
+    def _start_postgres(self, server: Postgres) -> None:
+        self._postgres_started_at = time.monotonic()
+        server.start()
+
+    def _is_due(self, name: str, started_at: float) -> bool:
+        return self._patience[name].is_over(started_at=started_at, now=time.monotonic())
 
     def _make_home(self) -> None:
         if self.home.exists() and not (self.home / "stack.json").exists():

@@ -1,29 +1,24 @@
-"""A small fleet: what its drones upload, how they do it, and what must come out.
+"""A small fleet: what its drones upload, and what must come out.
 
 Most of the uploads are in order, the others are what goes wrong in the field. How each file is
-written stands in `fleet_logs`; what comes out is looked at and judged elsewhere.
+written stands in `fleet_logs`, how it is sent in `fleet_send`; what comes out is looked at and
+judged elsewhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from logbox_pipeline.drone.errors import UploadError
-from logbox_pipeline.drone.target import Target
-from logbox_pipeline.drone.uploader import Uploader
+from logbox_pipeline.simulator.fleet_ledger import Sent
 from logbox_pipeline.simulator.fleet_logs import (
     Declares,
     Drone,
     ExpectedFlight,
     Upload,
 )
+from logbox_pipeline.simulator.fleet_plan import Fault
+from logbox_pipeline.simulator.fleet_run import Packed
+from logbox_pipeline.simulator.fleet_send import Keys
 
 
 def make_fleet(folder: Path, clients: tuple[str, str], now: datetime) -> list[Upload]:
@@ -64,34 +59,12 @@ def make_fleet(folder: Path, clients: tuple[str, str], now: datetime) -> list[Up
     ]
 
 
-def fly(
-    fleet: Sequence[Upload],
-    targets: Mapping[str, Target],
-    *,
-    on_uploaded: Callable[[Upload, str | None], None] = lambda upload, refused: None,
-    on_trouble: Callable[[str], None] = lambda sentence: None,
-) -> dict[str, str]:
-    """Upload everything, all drones at once. `targets` has each client's own key.
-
-    Returns the code of each refusal of the store by landing key. Raises UploadError when an upload
-    that is in order does not get through.
-    """
-
-    def send_all(uploads: list[Upload]) -> dict[str, str]:
-        refused = {}
-        for upload in uploads:
-            code = _send(upload, targets[upload.key_of], on_trouble)
-            if code is not None:
-                refused[upload.landing_key] = code
-            on_uploaded(upload, code)
-        return refused
-
-    drones = [list(group) for _, group in groupby(fleet, lambda one: (one.key_of, one.vehicle))]
-    refused: dict[str, str] = {}
-    with ThreadPoolExecutor(len(drones)) as threads:
-        for one in threads.map(send_all, drones):
-            refused.update(one)
-    return refused
+def packed(fleet: Sequence[Upload], keys: Keys) -> list[Packed]:
+    """Ready to go, all at once, and each as its file and its target ask for."""
+    return [
+        Packed(Sent(number, upload, keys.of(upload).access_key_id, _fault(upload)), upload.path, 0)
+        for number, upload in enumerate(fleet)
+    ]
 
 
 def rows_by_log(fleet: Sequence[Upload]) -> dict[tuple[str, str], int]:
@@ -121,43 +94,13 @@ def flights_by_logs(fleet: Sequence[Upload]) -> dict[frozenset[str], ExpectedFli
     }
 
 
-def _send(upload: Upload, target: Target, on_trouble: Callable[[str], None]) -> str | None:
-    """The code of the store's refusal, or None."""
-    is_regular = upload.declares is Declares.ITS_OWN and upload.client == target.client
-    if not is_regular:
-        return _put_plainly(upload, target)
-    drone = replace(target, vehicle=upload.vehicle)
-    Uploader(drone, on_trouble=on_trouble).upload(upload.path)
-    return None
-
-
-def _put_plainly(upload: Upload, target: Target) -> str | None:
-    """PUT as any S3 client does: the drone's uploader never does what is wrong on purpose."""
-    s3 = boto3.session.Session().client(
-        "s3",
-        endpoint_url=target.endpoint or None,
-        region_name=target.region,
-        aws_access_key_id=target.access_key_id,
-        aws_secret_access_key=target.secret_access_key,
-        config=Config(s3={"addressing_style": "path" if target.endpoint else "auto"}),
-    )
-    try:
-        with upload.path.open("rb") as body:
-            s3.put_object(
-                Bucket=target.bucket,
-                Key=upload.landing_key,
-                Body=body,
-                Metadata=dict(_declared(upload)),
-            )
-    except ClientError as refused:
-        return str(refused.response["Error"]["Code"])
-    except BotoCoreError as wrong:
-        raise UploadError(f"{upload.path}: {wrong}") from None
-    return None
-
-
-def _declared(upload: Upload) -> Iterator[tuple[str, str]]:
-    if upload.declares is Declares.ITS_OWN:
-        yield "sha256", upload.sha256
-    elif upload.declares is Declares.ANOTHER:
-        yield "sha256", upload.sha256[::-1]
+def _fault(upload: Upload) -> Fault | None:
+    if upload.client != upload.key_of:
+        return Fault.WRONG_PREFIX
+    match upload.declares:
+        case Declares.ANOTHER:
+            return Fault.TAMPERED
+        case Declares.NONE:
+            return Fault.UNDECLARED
+        case Declares.ITS_OWN:
+            return None

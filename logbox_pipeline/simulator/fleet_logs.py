@@ -34,6 +34,9 @@ from logbox_pipeline.simulator.ulog_writer import UlogLedger, write_ulog
 REFUSED = "refused"
 """State of an upload that the store did not take: there is no delivery."""
 
+ABORTED = "aborted"
+"""State of an upload that its drone gave up half-way: there is nothing."""
+
 SUPERSEDED = "superseded"
 """State of a log whose rows a longer one has: in the catalog, archived with a `superseded_by`."""
 
@@ -113,12 +116,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Drone:
-    """Writes the files of one drone. Its flights are half an hour apart."""
+    """Writes the files of one drone. Its flights are half an hour apart. seed: of what is in them,
+    beside their names; not needed where names differ."""
 
     folder: Path
     client: str
     vehicle: str
     morning: datetime
+    seed: int = 0
 
     # In order
 
@@ -129,12 +134,7 @@ class Drone:
     def packed_ulog(self, name: str, number: int, *, duration_s: float) -> Upload:
         """Compressed as its name says."""
         data, log = self._flown_ulog(name, number, duration_s)
-        packed = (
-            gzip.compress(data, mtime=0)
-            if name.endswith(".gz")
-            else zstandard.ZstdCompressor().compress(data)
-        )
-        return self._archived(name, packed, log)
+        return self._archived(name, _packed(name, data), log)
 
     def dataflash(
         self, name: str, number: int, *, duration_s: float, is_text: bool = False
@@ -166,8 +166,10 @@ class Drone:
         said = len(ledger.texts) + len(ledger.modes) + 2 + 1 + 5
         tables = _telemetry("mavlink", ledger.rows)
         tables |= {EVENTS: said, PARAMETERS: len(ledger.parameters)}
+        # It is told in whole per cents, once a second: too coarse for a short flight.
+        used_pct = 42.0 if duration_s >= 60 else None
         flight = ExpectedFlight(
-            number, 0.6 * duration_s, 25.0, battery_used_pct=42.0, is_seen_from_ground=True
+            number, 0.6 * duration_s, 25.0, battery_used_pct=used_pct, is_seen_from_ground=True
         )
         return self._read(name, out, "mavlink", tables, flight)
 
@@ -187,12 +189,19 @@ class Drone:
         log = ExpectedLog(
             sha256_hex(out.getvalue()), "loaded", "jsonl", tables=tables, is_damaged=bad_lines > 0
         )
-        return self._archived(name, out.getvalue(), log)
+        return self._archived(name, _packed(name, out.getvalue()), log)
 
-    def text(self, name: str, *, lines: int, style: str) -> Upload:
+    def text(self, name: str, *, lines: int, style: str, traces_every: int = 1) -> Upload:
         """As a program on a companion computer writes it, in one of the writer's STYLES."""
         out = io.BytesIO()
-        write_text(out, seed=self._seed(name), lines=lines, style=style, start=self.morning)
+        write_text(
+            out,
+            seed=self._seed(name),
+            lines=lines,
+            style=style,
+            start=self.morning,
+            traces_every=traces_every,
+        )
         return self._read(name, out, STYLES[style].format, {EVENTS: lines})
 
     def table(self, name: str, *, rows: int, style: str) -> Upload:
@@ -201,14 +210,16 @@ class Drone:
         table = f"csv_{topic_of([Column(column) for column in ledger.columns])}"
         return self._read(name, out, "csv", {table: ledger.rows, EVENTS: ledger.events})
 
-    def card(self, name: str, number: int, *, duration_s: float) -> Upload:
+    def card(self, name: str, number: int, *, duration_s: float, lines: int = 2_000) -> Upload:
         """A memory card's logs in one archive, one of them under a name that leads elsewhere."""
         ulog, flown = self._flown_ulog(f"{name}/log_3.ulg", number, duration_s)
-        lines, tables = self._lines(f"{name}/companion.jsonl", 2_000)
-        said = ExpectedLog(sha256_hex(lines.getvalue()), "loaded", "jsonl", tables=tables)
+        companion, tables = self._lines(f"{name}/companion.jsonl", lines)
+        said = ExpectedLog(sha256_hex(companion.getvalue()), "loaded", "jsonl", tables=tables)
         members = {
-            "DCIM/log_3.ulg": ulog, "companion.jsonl": lines.getvalue(), _UNSAFE_MEMBER: ulog[::-1]
-        }  # fmt: skip
+            "DCIM/log_3.ulg": ulog,
+            "companion.jsonl": companion.getvalue(),
+            _UNSAFE_MEMBER: ulog[::-1],
+        }
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
             for member, data in members.items():
@@ -242,24 +253,24 @@ class Drone:
         log = replace(flown, sha256=sha256_hex(data), tables=tables, flight=flight, is_damaged=True)
         return self._archived(name, data, log)
 
-    def mismatched(self, name: str) -> Upload:
-        """Bytes that are not those the drone took the digest of."""
-        upload = self.jsonl(name, lines=500)
-        return replace(
-            upload, state="quarantined", reason="mismatch", logs=(), declares=Declares.ANOTHER
+    def cut_jsonl(self, name: str, *, lines: int) -> Upload:
+        """The power was cut in the middle of a line."""
+        out, _ = self._lines(name, lines)
+        data = out.getvalue()[:-20]
+        # What is left of the last line is kept apart, as an event of Logbox's own.
+        log = ExpectedLog(
+            sha256_hex(data), "loaded", "jsonl", tables={EVENTS: lines}, is_damaged=True
         )
+        return self._archived(name, data, log)
+
+    def mismatched(self, name: str) -> Upload:
+        return tampered(self.jsonl(name, lines=500))
 
     def undeclared(self, name: str) -> Upload:
-        """What a plain S3 client sends that knows nothing of digests."""
-        upload = self.ulog(name, 1, duration_s=20)
-        return replace(
-            upload, state="quarantined", reason="undeclared", logs=(), declares=Declares.NONE
-        )
+        return undeclared(self.ulog(name, 1, duration_s=20))
 
     def intruding(self, name: str, *, into: str) -> Upload:
-        """A log that would be fine, sent to another client's folder."""
-        upload = self.ulog(name, 1, duration_s=20)
-        return replace(upload, state=REFUSED, reason="AccessDenied", logs=(), client=into)
+        return intruding(self.ulog(name, 1, duration_s=20), into=into)
 
     def repeating(self, first: Upload, name: str) -> Upload:
         """The same bytes once more under another name."""
@@ -271,8 +282,8 @@ class Drone:
         header = b"\x89MCAP0\r\n\x01" + struct.pack("<QI", 12, 4) + b"ros2" + struct.pack("<I", 0)
         return self._unread(name, header, "mcap", "not_read")
 
-    def unknown(self, name: str) -> Upload:
-        return self._unread(name, b"RAW\x00", None, "unknown_format")
+    def unknown(self, name: str, size_bytes: int = 60_000) -> Upload:
+        return self._unread(name, b"RAW\x00", None, "unknown_format", size_bytes)
 
     # How
 
@@ -311,8 +322,10 @@ class Drone:
         # A bad line is kept apart as an event of Logbox's own.
         return out, {EVENTS: ledger.events + len(ledger.bad_lines)}
 
-    def _unread(self, name: str, head: bytes, format: str | None, reason: str) -> Upload:
-        data = head + random.Random(self._seed(name)).randbytes(60_000)
+    def _unread(
+        self, name: str, head: bytes, format: str | None, reason: str, size_bytes: int = 60_000
+    ) -> Upload:
+        data = head + random.Random(self._seed(name)).randbytes(size_bytes)
         log = ExpectedLog(sha256_hex(data), "unparsed", format, reason)
         return self._archived(name, data, log)
 
@@ -350,7 +363,46 @@ class Drone:
     def _seed(self, name: str) -> int:
         """Differs from file to file, the same in every run of one client."""
         place = f"{self.client}/{self.vehicle}/{name}"
-        return sum(at * ord(char) for at, char in enumerate(place, 1))
+        return self.seed + sum(at * ord(char) for at, char in enumerate(place, 1))
+
+
+def tampered(upload: Upload) -> Upload:
+    """Bytes that are not those the drone took the digest of."""
+    return replace(
+        _unopened(upload), state="quarantined", reason="mismatch", declares=Declares.ANOTHER
+    )
+
+
+def undeclared(upload: Upload) -> Upload:
+    """What a plain S3 client sends that knows nothing of digests."""
+    return replace(
+        _unopened(upload), state="quarantined", reason="undeclared", declares=Declares.NONE
+    )
+
+
+def intruding(upload: Upload, *, into: str) -> Upload:
+    """A log that would be fine, sent to another client's folder."""
+    return replace(_unopened(upload), state=REFUSED, reason="AccessDenied", client=into)
+
+
+def with_wrong_key(upload: Upload, key_of: str) -> Upload:
+    """Which of its words the store has for that depends on the store."""
+    return replace(_unopened(upload), state=REFUSED, key_of=key_of)
+
+
+def aborted(upload: Upload) -> Upload:
+    return replace(_unopened(upload), state=ABORTED)
+
+
+def _unopened(upload: Upload) -> Upload:
+    """Nobody comes to look into it."""
+    return replace(upload, logs=(), refused_members=())
+
+
+def _packed(name: str, data: bytes) -> bytes:
+    if name.endswith(".gz"):
+        return gzip.compress(data, mtime=0)
+    return zstandard.ZstdCompressor().compress(data) if name.endswith(".zst") else data
 
 
 def _telemetry(format: str, rows: Mapping[tuple[str, int], int]) -> dict[str, int]:

@@ -1,16 +1,20 @@
 """What came of the fleet's uploads, as it stands in every store. Judged elsewhere.
 
-Reads the catalog, Postgres, landing, quarantine, archive, replica and lake, and changes none.
+Reads the catalog, Postgres, landing, quarantine, archive, replica and lake, and changes none. Few
+questions to Postgres, whatever the number of logs; every stored byte is read back.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
@@ -19,10 +23,15 @@ from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK
 from logbox_pipeline.simulator.fleet_logs import REFUSED, SUPERSEDED
-from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.site import TRANSFERS, Site
 
 Rows = Mapping[tuple[str, str], int]
 """Rows by (log_id, table)."""
+
+Place = tuple[str, str]
+"""(client, digest of the bytes as they were uploaded)."""
+
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,26 @@ class Log:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the catalog says became of one object; `repeats` is the log_id of a duplicate."""
+    """What the catalog says became of one object; `repeats` is the log_id of a duplicate. sha256
+    None: nobody read it. ended_at: when it was
+    loaded, refused, or archived for good; None: nothing of it."""
 
+    delivery_id: str
+    client: str
     landing_key: str
+    sha256: str | None
     state: str
     reason: str | None
     repeats: str | None
     size_bytes: int
+    received_at: datetime
+    arrival: int
+    ended_at: datetime | None
     logs: tuple[Log, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return self.client, self.sha256 or ""
 
 
 @dataclass(frozen=True)
@@ -72,23 +93,27 @@ class Flight:
 
 @dataclass(frozen=True)
 class Found:
-    """What stands where. archived, replicated, quarantined: digests of the bytes read back, by
-    landing key."""
+    """What stands where. archived, replicated: digests of the bytes read back, by place.
+    quarantined: the same by delivery_id. lake_only: what is meant to be missing in Postgres."""
 
-    deliveries: Mapping[str, Delivery]
+    deliveries: Sequence[Delivery]
     postgres: Rows
     parquet: Rows
-    archived: Mapping[str, str]
-    replicated: Mapping[str, str]
+    archived: Mapping[Place, str]
+    replicated: Mapping[Place, str]
     quarantined: Mapping[str, str]
     in_landing: Sequence[str]
     stray_files: Sequence[str]
     busy_s: float
     flights: Sequence[Flight] = ()
+    lake_only: Collection[tuple[str, str]] = ()
 
 
 def look(site: Site, clients: list[str], folder: Path) -> Found:
-    """Read back all that these clients' uploads became; `folder` takes the downloads."""
+    """Read back all that these clients' uploads became; `folder` takes the downloads.
+
+    Raises TransientError when a store is away.
+    """
     with site.transaction() as cursor:
         deliveries = _deliveries(cursor, clients)
         flights = _flights(cursor, clients)
@@ -97,14 +122,17 @@ def look(site: Site, clients: list[str], folder: Path) -> Found:
         batch_ids = [batch_id for batch_id, _, _ in batches]
         live = live_files(cursor, batch_ids, None)
         leaving = _leaving_files(cursor, batch_ids)
+        lake_only = _lake_only(cursor, log_ids)
         postgres = _postgres_rows(cursor, log_ids)
-        archived = _places(cursor, clients, "o.archive_key")
-        quarantined = _places(cursor, clients, "d.quarantine_key")
+        archived = _archive_keys(cursor, clients)
+        quarantined = _quarantine_keys(cursor, clients)
     tables = {one.lake_key: one.table_name for one in live}
+    ours = set(batch_ids)
     standing = {
         one.key
         for one in site.lake.list_all("lake/")
-        if any(batch_id in one.key for batch_id in batch_ids) and one.key not in leaving
+        # lake/<table>/received_on=<day>/<batch id>-<digest>.parquet
+        if (one.key in tables or one.key.rpartition("/")[2][:36] in ours) and one.key not in leaving
     }
     files = {key: table for key, table in tables.items() if key in standing}
     return Found(
@@ -122,45 +150,58 @@ def look(site: Site, clients: list[str], folder: Path) -> Found:
         stray_files=sorted(standing ^ set(tables)),
         busy_s=busy_seconds([(begin, end) for _, begin, end in batches]),
         flights=flights,
+        lake_only=lake_only,
     )
 
 
-def _deliveries(cursor: Any, clients: list[str]) -> dict[str, Delivery]:
+def _deliveries(cursor: Any, clients: list[str]) -> list[Delivery]:
     cursor.execute(
         """
-        select d.landing_key, o.member, l.log_id::text,
+        select o.client, o.sha256, o.member,
+            l.log_id::text,
             case when l.log_id is null then %(refused)s
                 when l.superseded_by is not null then %(superseded)s
                 else l.state end,
             l.format, coalesce(o.reason, l.reason), coalesce(o.detail, l.detail), l.telemetry_rows,
             coalesce(l.damaged_bytes, 0),
             extract(epoch from l.loaded_at - l.received_at)::float
-        from logbox.deliveries d
-        join logbox.object_logs o using (client, sha256)
-        left join logbox.logs l on l.log_id = o.log_id
-        where d.client = any(%(clients)s) and d.state = 'archived'
-        order by d.landing_key, o.member
+        from logbox.object_logs o
+        left join logbox.logs l using (log_id)
+        where o.client = any(%(clients)s)
+        order by o.client, o.sha256, o.member
         """,
         {"clients": clients, "superseded": SUPERSEDED, "refused": REFUSED},
     )
-    logs: dict[str, list[Log]] = {}
-    for landing_key, *values in cursor.fetchall():
-        logs.setdefault(landing_key, []).append(Log(*values))
+    logs: dict[Place, list[Log]] = {}
+    for client, sha256, *values in cursor.fetchall():
+        logs.setdefault((client, sha256), []).append(Log(*values))
     cursor.execute(
         """
-        select landing_key, state, reason, duplicate_of::text, size_bytes
-        from logbox.deliveries
-        where client = any(%s)
-        order by landing_key
+        select d.delivery_id::text, d.client, d.landing_key, d.sha256::text, d.state, d.reason,
+            d.duplicate_of::text, d.size_bytes, d.received_at, d.arrival,
+            case
+                when d.state = 'quarantined' then d.quarantined_at
+                when d.state in ('archived', 'duplicate') then coalesce(
+                    (
+                        select max(l.loaded_at)
+                        from logbox.object_logs o
+                        join logbox.logs l using (log_id)
+                        where (o.client, o.sha256) = (d.client, d.sha256)
+                    ),
+                    d.archived_at
+                )
+            end
+        from logbox.deliveries d
+        where d.client = any(%s)
+        order by d.landing_key, d.received_at, d.arrival, d.delivery_id
         """,
         (clients,),
     )
-    return {
-        landing_key: Delivery(
-            landing_key, state, reason, repeats, size_bytes, tuple(logs.get(landing_key, ()))
-        )
-        for landing_key, state, reason, repeats, size_bytes in cursor.fetchall()
-    }
+    found = [Delivery(*row) for row in cursor.fetchall()]
+    return [
+        replace(one, logs=tuple(logs.get(one.place, ()))) if one.state == "archived" else one
+        for one in found
+    ]
 
 
 def _flights(cursor: Any, clients: list[str]) -> list[Flight]:
@@ -215,20 +256,37 @@ def _batches(cursor: Any, clients: list[str]) -> list[tuple[str, datetime, datet
     return list(cursor.fetchall())
 
 
-def _places(cursor: Any, clients: list[str], column: str) -> dict[str, str]:
-    """Where the bytes of each delivery stand, by landing key."""
+def _archive_keys(cursor: Any, clients: list[str]) -> dict[Place, str]:
+    """Where the bytes of each accepted object stand."""
     cursor.execute(
-        sql.SQL(
-            """
-            select d.landing_key, {place}
-            from logbox.deliveries d
-            left join logbox.objects o on (o.client, o.sha256) = (d.client, d.sha256)
-            where d.client = any(%s) and {place} is not null
-            """
-        ).format(place=sql.SQL(column)),
+        "select client, sha256::text, archive_key from logbox.objects where client = any(%s)",
+        (clients,),
+    )
+    return {(client, sha256): key for client, sha256, key in cursor.fetchall()}
+
+
+def _quarantine_keys(cursor: Any, clients: list[str]) -> dict[str, str]:
+    cursor.execute(
+        """
+        select delivery_id::text, quarantine_key
+        from logbox.deliveries
+        where client = any(%s) and quarantine_key is not null
+        """,
         (clients,),
     )
     return dict(cursor.fetchall())
+
+
+def _lake_only(cursor: Any, log_ids: list[str]) -> set[tuple[str, str]]:
+    cursor.execute(
+        """
+        select distinct log_id::text, table_name
+        from logbox.log_topics
+        where lake_only_reason is not null and log_id = any(%s::uuid[])
+        """,
+        (log_ids,),
+    )
+    return set(cursor.fetchall())
 
 
 def _postgres_rows(cursor: Any, log_ids: list[str]) -> Rows:
@@ -260,26 +318,51 @@ def _postgres_rows(cursor: Any, log_ids: list[str]) -> Rows:
 
 def _parquet_rows(site: Site, files: Mapping[str, str], log_ids: set[str], folder: Path) -> Rows:
     """Counted in the files themselves, every column of them decoded."""
-    rows: Counter[tuple[str, str]] = Counter()
-    for lake_key, table in files.items():
-        path = folder / "lake.parquet"
+
+    def count(lake_key: str, path: Path) -> Rows:
         if site.lake.download(lake_key, path) is None:
-            continue
-        column = pq.ParquetFile(path).read().column("log_id")
-        for log_id, count in Counter(column.to_pylist()).items():
-            text = str(log_id if isinstance(log_id, UUID) else UUID(bytes=log_id))
-            if text in log_ids:
-                rows[text, table] += count
+            return {}
+        file = pq.ParquetFile(path)
+        counted: Counter[tuple[str, str]] = Counter()
+        for group in range(file.num_row_groups):
+            # What Arrow calls a UUID it cannot count.
+            column = file.read_row_group(group).column("log_id").cast(pa.binary(16))
+            for pair in pc.value_counts(column).to_pylist():
+                log_id = str(UUID(bytes=pair["values"]))
+                if log_id in log_ids:
+                    counted[log_id, files[lake_key]] += pair["counts"]
+        return counted
+
+    rows: Counter[tuple[str, str]] = Counter()
+    for counted in _in_threads(count, files, folder):
+        rows.update(counted)
     return dict(rows)
 
 
-def _digests(bucket: S3Bucket, places: Mapping[str, str], folder: Path) -> dict[str, str]:
+def _digests(bucket: S3Bucket, places: Mapping[Any, str], folder: Path) -> dict[Any, str]:
     """Of the bytes as they are now, read back from the store."""
-    digests = {}
-    for landing_key, place in places.items():
-        download = bucket.download(place, folder / "object")
-        digests[landing_key] = "missing" if download is None else download.sha256
-    return digests
+
+    def digest(key: str, path: Path) -> str:
+        download = bucket.download(key, path)
+        return MISSING if download is None else download.sha256
+
+    found = _in_threads(digest, places.values(), folder)
+    return dict(zip(places, found, strict=True))
+
+
+def _in_threads(work: Callable[[str, Path], Any], keys: Iterable[str], folder: Path) -> list[Any]:
+    """One file at a time for each thread, removed when done."""
+
+    def one(numbered: tuple[int, str]) -> Any:
+        number, key = numbered
+        path = folder / f"look-{number}"
+        try:
+            return work(key, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        return list(threads.map(one, enumerate(keys)))
 
 
 def busy_seconds(spans: Sequence[tuple[datetime, datetime]]) -> float:

@@ -71,19 +71,23 @@ def write_text(
     lines: int,
     style: str,
     start: datetime = datetime(2026, 11, 24, 9, 0, tzinfo=UTC),
+    traces_every: int = 1,
 ) -> tuple[TextEvent, ...]:
-    """Write `lines` events in the style of that name (STYLES); what must come out, in order."""
+    """Write `lines` events in the style of that name (STYLES); what must come out, in order.
+    Where errors come with a stack trace, every `traces_every`-th does."""
     how = STYLES[style]
     chance = random.Random(seed)
     now = start
     ledger = []
+    errors = 0
     if how.encoding == "utf-16":
         out.write(b"\xff\xfe")
     for number in range(lines):
         now += how.step * (0.5 + chance.random())
         event = _event(chance, now, how, number)
         text = how.line(event, chance)
-        if how.has_traces and event.level == 3:
+        errors += event.level == 3
+        if how.has_traces and event.level == 3 and errors % traces_every == 0:
             text = "\n".join([text, *_TRACE])
             message = "\n".join([event.message, *_TRACE])
             event = TextEvent(event.ts, event.level, event.source, message, event.attributes)

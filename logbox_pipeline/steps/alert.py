@@ -7,6 +7,7 @@ from uuid import UUID
 
 from logbox_pipeline.adapters import catalog_deliveries
 from logbox_pipeline.core.errors import LogboxError, TransientError
+from logbox_pipeline.core.shown import one_line, printable
 from logbox_pipeline.steps.site import Site
 
 TIMEOUT_S = 10
@@ -52,7 +53,7 @@ def _files(site: Site, batch_id: str) -> list[str]:
     except LogboxError as error:
         return [f"(its files are unknown for now: {error.message})"]
     named = [
-        f"• {one.client} `{_harmless(one.landing_key)}` {one.state}"
+        f"• {one.client} `{_harmless(one_line(one.landing_key))}` {one.state}"
         for one in deliveries[:_FILES_SHOWN]
     ]
     rest = len(deliveries) - len(named)
@@ -60,6 +61,7 @@ def _files(site: Site, batch_id: str) -> list[str]:
 
 
 def _harmless(text: str) -> str:
-    """What a drone wrote, without the characters that Slack reads as markup."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """What a drone wrote, without the characters that Slack reads as markup, and without those that
+    no one can see."""
+    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped.replace("`", "'")

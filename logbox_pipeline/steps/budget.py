@@ -60,6 +60,8 @@ class limited:  # noqa: N801 - reads as a word: with limited(budget)
         resource.setrlimit(resource.RLIMIT_DATA, (mapped + self._budget.memory_bytes, self._hard))
 
     def __exit__(self, *_: object) -> None:
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
         resource.setrlimit(resource.RLIMIT_DATA, (self._hard, self._hard))
 
 

@@ -11,6 +11,7 @@ from logbox_pipeline.core.errors import FenceLost, LogboxError
 from logbox_pipeline.steps import report
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import attempt, claim
+from logbox_pipeline.steps.head_start import head_start
 from logbox_pipeline.steps.load import load
 from logbox_pipeline.steps.parse import parse
 from logbox_pipeline.steps.parse_pool import make_ready
@@ -35,9 +36,10 @@ def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
         yield report.verified(verified, deliveries, started_at, watch.lap())
         archived = archive(site, held)
         yield report.archived(archived, watch.lap())
-        parsed = parse(site, held)
-        parsing_s = watch.lap()
-        loaded = load(site, held, parsed)
+        with head_start(site, held) as ahead:
+            parsed = parse(site, held, ahead)
+            parsing_s = watch.lap()
+            loaded = load(site, held, parsed, ahead)
         yield report.parsed(parsed, loaded.lake, deliveries, parsing_s)
         settled = settle(site, held)
         yield report.loaded(loaded, settled, watch.lap())

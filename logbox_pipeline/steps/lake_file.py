@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 import pyarrow as pa
 
@@ -11,8 +10,11 @@ from logbox_pipeline.adapters.catalog_content import LogContent
 from logbox_pipeline.adapters.catalog_logs import OwnedLog
 from logbox_pipeline.adapters.parquet import write_table_file
 from logbox_pipeline.core import tables
-from logbox_pipeline.core.content import ContentDigest
+from logbox_pipeline.core.content import ContentByLog
 from logbox_pipeline.core.tables import LogKey
+
+_ROWS_AT_ONCE = 8_192
+_BYTES_AT_ONCE = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,40 @@ def write_file(
 ) -> WrittenFile | None:
     """Write a table's rows, in their order, and digest them; None when there are none."""
     schema = tables.lake_schema(columns)
-    digests: dict[UUID, ContentDigest] = {}
+    digests = ContentByLog(table_name)
 
     def lake_rows() -> Iterator[pa.RecordBatch]:
-        for log, batch in rows:
-            digests.setdefault(log.log_id, ContentDigest(table_name)).add(batch)
-            yield tables.lake_rows(batch, LogKey(log.log_id, log.client, log.vehicle), schema)
+        keyed = (
+            tables.lake_rows(batch, LogKey(log.log_id, log.client, log.vehicle), schema)
+            for log, batch in rows
+        )
+        for batch in _together(keyed):
+            digests.add(batch)
+            yield batch
 
     file = write_table_file(folder / f"{table_name}.parquet", schema, lake_rows())
     if file.rows == 0:
         return None
     contents = tuple(
         LogContent(log_id, table_name, found.rows, found.digest)
-        for log_id, found in ((log_id, one.content) for log_id, one in digests.items())
-        if found.rows
+        for log_id, found in digests.contents.items()
     )
     return WrittenFile(file.path, table_name, file.rows, file.size_bytes, file.sha256, contents)
+
+
+def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches: a call costs more than the hundred rows of a small log."""
+    held: list[pa.RecordBatch] = []
+    rows = size_bytes = 0
+    for batch in batches:
+        rows, size_bytes = rows + batch.num_rows, size_bytes + batch.nbytes
+        if held and (rows > _ROWS_AT_ONCE or size_bytes > _BYTES_AT_ONCE):
+            yield _one(held)
+            held, rows, size_bytes = [], batch.num_rows, batch.nbytes
+        held.append(batch)
+    if held:
+        yield _one(held)
+
+
+def _one(held: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return held[0] if len(held) == 1 else pa.concat_batches(held)

@@ -1,49 +1,33 @@
 """Load: one transaction that makes a batch's rows, states and Parquet files count, or nothing."""
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
-
-import pyarrow as pa
 
 from logbox_pipeline.adapters import (
     catalog_batches,
     catalog_content,
     catalog_growth,
     catalog_logs,
-    spool,
-    telemetry_tables,
+    postgres,
 )
 from logbox_pipeline.adapters.catalog_batches import Claim, fence, look
 from logbox_pipeline.adapters.catalog_flights import record_flights
 from logbox_pipeline.adapters.catalog_logs import LogResult
 from logbox_pipeline.adapters.catalog_topics import TopicResult, fields_id
-from logbox_pipeline.adapters.copy import copy_batches
-from logbox_pipeline.core import tables
 from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.flights import FoundFlight
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
-from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps import lake
+from logbox_pipeline.steps.copy_rows import bound, copy_rows
+from logbox_pipeline.steps.head_start import HeadStart
 from logbox_pipeline.steps.lake import LakeReport
 from logbox_pipeline.steps.parse import ParsedBatch, ReadLog
 from logbox_pipeline.steps.parse_worker import ParsedLog
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.supersede import take_over
-
-_EPOCH = date(1970, 1, 1)
-
-LONGEST_LOAD_S = 1_800
-"""A batch of 256 MB loads in seconds; PostgreSQL 17 and newer end what takes longer than this."""
-
-LONGEST_WAIT_S = 120
-"""For rows that another attempt has put and not committed, or a vehicle that another load holds:
-then this attempt is over, and the batch is offered again."""
-
-Batches = Callable[[ReadLog, ParsedLog], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -55,19 +39,23 @@ class LoadReport:
     lake: LakeReport
 
 
-def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
+def load(
+    site: Site, held: Claim, parsed: ParsedBatch, head_start: HeadStart | None = None
+) -> LoadReport:
     """COPY every row, put the Parquet files meanwhile, and commit all with the states it means.
 
+    What `head_start` copied already counts with the rest.
     Raises FenceLost when another attempt has the batch, PermanentError when Postgres and Parquet
     would not agree; nothing is changed then.
     """
-    with ThreadPoolExecutor(1) as beside, site.transaction() as cursor:
-        look(cursor, held)
-        _bound(cursor)
-        catalog_growth.require_loaded(cursor, parsed.replacing)
-        catalog_growth.delete_rows(cursor, list(parsed.replacing))
-        storing = beside.submit(lake.store, site, held, parsed)
-        table_rows = copy_rows(cursor, held.received_on, parsed)
+    with (
+        ThreadPoolExecutor(1) as beside,
+        _rows_there(site, held, parsed, head_start, beside) as (
+            cursor,
+            table_rows,
+            storing,
+        ),
+    ):
         stored = storing.result()
         _require_agreement(parsed, stored, table_rows)
         fence(cursor, held)
@@ -87,94 +75,38 @@ def load(site: Site, held: Claim, parsed: ParsedBatch) -> LoadReport:
     return LoadReport(parsed.parsed, rows, stored)
 
 
-def copy_rows(
-    cursor: Any, received_on: date, parsed: ParsedBatch, *, since: date | None = None
-) -> dict[str, int]:
-    """Rows by table, as Postgres counted them. No row of the catalog is locked meanwhile.
-
-    since: the first day whose telemetry Postgres is to hold (`core.retention`), for logs that are
-    loaded again; None: it holds every day.
-    """
-    table_rows: dict[str, int] = {}
-    for name, columns, read in (
-        (EVENTS, tables.EVENT_COLUMNS, _events),
-        (PARAMETERS, tables.PARAMETER_COLUMNS, _parameters),
-        (TRACK, TRACK_COLUMNS, _track),
-    ):
-        table_rows[name] = _copy_logbox(cursor, parsed, name, columns, read)
-    if since is not None and received_on < since:
-        return table_rows
-    for table in parsed.tables.values():
-        if table.lake_only_reason is None:
-            table_rows[table.table_name] = _copy_telemetry(cursor, received_on, parsed, table)
-    return table_rows
-
-
-def _bound(cursor: Any) -> None:
-    """A process that sleeps in here would keep its batch from any other attempt for ever; one that
-    waits for such a process, or for the lake, is not to be ended by the server's own limits."""
-    cursor.execute(
-        """
-        select set_config('transaction_timeout', %s, true)
-        where current_setting('server_version_num')::int >= 170000
-        """,
-        (f"{LONGEST_LOAD_S}s",),
-    )
-    cursor.execute(
-        """
-        select set_config('lock_timeout', %s, true),
-            set_config('idle_in_transaction_session_timeout', %s, true)
-        """,
-        (f"{LONGEST_WAIT_S}s", f"{LONGEST_LOAD_S}s"),
-    )
-
-
-def _events(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
-    return spool.event_batches(one.folder, result.spooled)
-
-
-def _parameters(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
-    return spool.parameter_batches(one.folder, result.spooled)
-
-
-def _track(_: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
-    return iter(()) if result.track is None else iter(result.track.track.to_batches())
-
-
-def _copy_logbox(
-    cursor: Any, parsed: ParsedBatch, table: str, columns: pa.Schema, read: Batches
-) -> int:
-    schema = tables.postgres_schema(columns, has_received_on=False)
-    rows = (
-        tables.postgres_rows(batch, one.log.log_id, None, schema)
-        for one in parsed.read
-        if isinstance(one.result, ParsedLog)
-        for batch in read(one, one.result)
-    )
-    return copy_batches(cursor, ("logbox", table), schema, rows)
-
-
-def _copy_telemetry(
-    cursor: Any, received_on: date, parsed: ParsedBatch, table: TelemetryTable
-) -> int:
-    schema = tables.postgres_schema(tables.telemetry_schema(table), has_received_on=True)
-    day = (received_on - _EPOCH).days
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for one, topic in parsed.by_table[table.format, table.topic]:
-            for batch in spool.telemetry_batches(one.folder, topic, table):
-                yield tables.postgres_rows(batch, one.log.log_id, day, schema)
-
-    leaf = telemetry_tables.partition_of(table.table_name, received_on)
-    return copy_batches(cursor, leaf, schema, rows())
+@contextmanager
+def _rows_there(
+    site: Site,
+    held: Claim,
+    parsed: ParsedBatch,
+    head_start: HeadStart | None,
+    beside: ThreadPoolExecutor,
+) -> Iterator[tuple[Any, dict[str, int], Future[LakeReport]]]:
+    """A transaction in which all rows of the batch stand, their number by table, and what puts
+    the Parquet files meanwhile."""
+    if head_start is not None:
+        storing = beside.submit(lake.store, site, held, parsed)
+        begun = head_start.begun(parsed)
+        if begun is not None:
+            with postgres.transaction(begun.connection) as cursor:
+                yield cursor, begun.table_rows, storing
+            return
+    with site.transaction() as cursor:
+        look(cursor, held)
+        bound(cursor)
+        catalog_growth.require_loaded(cursor, parsed.replacing)
+        catalog_growth.delete_rows(cursor, list(parsed.replacing))
+        if head_start is None:
+            storing = beside.submit(lake.store, site, held, parsed)
+        yield cursor, copy_rows(cursor, held.received_on, parsed), storing
 
 
 def _require_agreement(parsed: ParsedBatch, stored: LakeReport, table_rows: dict[str, int]) -> None:
-    in_lake_only = {
-        table.table_name for table in parsed.tables.values() if table.lake_only_reason is not None
-    }
-    for name in sorted((stored.table_rows.keys() | table_rows.keys()) - in_lake_only):
+    for name in sorted(stored.table_rows.keys() | table_rows.keys()):
         in_parquet, in_postgres = stored.table_rows.get(name, 0), table_rows.get(name, 0)
+        if name in parsed.in_lake_only:
+            in_parquet = 0
         if in_parquet != in_postgres:
             raise PermanentError(
                 f"table {name}: {in_parquet} rows in Parquet, {in_postgres} in Postgres",

@@ -9,18 +9,26 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 import pyarrow as pa
 
-from logbox_pipeline.adapters import catalog_deliveries, catalog_logs, spool, telemetry_tables
+from logbox_pipeline.adapters import (
+    catalog_deliveries,
+    catalog_logs,
+    postgres,
+    spool,
+    telemetry_tables,
+)
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
 from logbox_pipeline.adapters.spool import SpooledTopic
 from logbox_pipeline.core import tables
-from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable
+from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable, WantedTopic
 from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps.lake_file import WrittenFile, write_file
+from logbox_pipeline.steps.new_names import NewNames
 from logbox_pipeline.steps.parse_pool import Job, parse_all
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
 from logbox_pipeline.steps.site import Site
@@ -75,6 +83,13 @@ class ParsedBatch:
         return found
 
     @property
+    def in_lake_only(self) -> set[str]:
+        """Tables whose rows Postgres does not take."""
+        return {
+            table.table_name for table in self.tables.values() if table.lake_only_reason is not None
+        }
+
+    @property
     def leaving(self) -> dict[UUID, UUID]:
         """Logs whose rows go when this is loaded, and the batches that had loaded them."""
         gone = self.growth.superseded(self.loading).values()
@@ -112,25 +127,39 @@ class ParsedBatch:
         )
 
 
-def parse(site: Site, held: Claim) -> ParsedBatch:
+class Ahead(Protocol):
+    """Who makes use of logs while others are parsed (`head_start`)."""
+
+    def take(self, one: ReadLog) -> None: ...
+
+    def give_way(self) -> None: ...
+
+
+def parse(site: Site, held: Claim, ahead: Ahead | None = None) -> ParsedBatch:
     """Own, parse and name the logs of a batch whose bytes are archived."""
     folder = site.folder(held)
     owned, duplicates, refused = _take_ownership(site, held, folder)
     site.reach("after_ownership")
     growth = find_growth(site, folder, {one.log.log_id: one.path for one in owned})
-    parsed = parse_logs(site, folder, held.received_on, owned, growth)
+    parsed = parse_logs(site, folder, held.received_on, owned, growth, ahead)
     return replace(parsed, duplicates=duplicates, refused=refused)
 
 
 def parse_logs(
-    site: Site, folder: Path, received_on: date, logs: list[FoundLog], growth: Growth | None = None
+    site: Site,
+    folder: Path,
+    received_on: date,
+    logs: list[FoundLog],
+    growth: Growth | None = None,
+    ahead: Ahead | None = None,
 ) -> ParsedBatch:
     """Parse and name logs of one day, whoever owns them. Their rows stand in `folder`."""
     growth = growth or Growth()
     read: list[ReadLog] = []
-    written = _written(folder, _read(site, folder, logs, growth, read), read)
+    reading = _handed_on(_read(site, folder, logs, growth, read), ahead)
+    written = _written(folder, reading, read)
     site.reach("after_parse")
-    named = _name_tables(site, received_on, read)
+    named = _name_tables(site, received_on, read, ahead)
     site.reach("after_tables")
     return ParsedBatch(tuple(read), named, written, growth)
 
@@ -139,6 +168,13 @@ def only(folder: Path, parsed: ParsedBatch, wanted: Collection[UUID]) -> ParsedB
     """Some of the logs that were parsed; the others' rows go no further."""
     read = tuple(one for one in parsed.read if one.log.log_id in wanted)
     return replace(parsed, read=read, written=_written(folder, read, read))
+
+
+def _handed_on(reading: Iterator[ReadLog], ahead: Ahead | None) -> Iterator[ReadLog]:
+    for one in reading:
+        if ahead is not None:
+            ahead.take(one)
+        yield one
 
 
 def _written(
@@ -179,6 +215,7 @@ def _read(
 
     What another log of the batch supersedes is not read, unless that one cannot be read itself.
     """
+    names = NewNames(site)
     left = owned
     loading = {one.log.log_id for one in owned if one.unread is None}
     while True:
@@ -186,13 +223,13 @@ def _read(
         now = [one for one in left if one.log.log_id not in gone]
         if not now:
             return
-        yield from _read_some(site, folder, now, read)
+        yield from _read_some(site, folder, now, read, names)
         left = [one for one in left if one.log.log_id in gone]
         loading = _parsed(read)
 
 
 def _read_some(
-    site: Site, folder: Path, some: list[FoundLog], read: list[ReadLog]
+    site: Site, folder: Path, some: list[FoundLog], read: list[ReadLog], names: NewNames
 ) -> Iterator[ReadLog]:
     jobs = [
         Job(
@@ -207,7 +244,7 @@ def _read_some(
     ]
     results = parse_all(site.settings, jobs)
     for found in some:
-        result = found.unread or next(results)
+        result = found.unread or names.judge(found.log.client, next(results))
         one = ReadLog(found.log, folder / str(found.log.log_id), result)
         read.append(one)
         yield one
@@ -238,22 +275,40 @@ def _tracks(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]
                 yield one.log, batch
 
 
-def _name_tables(
-    site: Site, received_on: date, read: list[ReadLog]
-) -> dict[tuple[str, str], TelemetryTable]:
-    wanted = tables.wanted_topics(
+def topics_wanted(read: Iterable[ReadLog]) -> list[WantedTopic]:
+    """The topics of some logs, each with every column one of them has."""
+    return tables.wanted_topics(
         (one.result.format, topic.topic, topic.columns)
         for one in read
         if isinstance(one.result, ParsedLog)
         for topic in one.result.spooled.topics
     )
+
+
+def _name_tables(
+    site: Site, received_on: date, read: list[ReadLog], ahead: Ahead | None
+) -> dict[tuple[str, str], TelemetryTable]:
+    wanted = topics_wanted(read)
+    settings = site.settings
     with site.connection() as connection:
+        if ahead is not None:
+            with postgres.transaction(connection) as cursor:
+                standing = telemetry_tables.standing_tables(
+                    cursor,
+                    wanted,
+                    received_on=received_on,
+                    postgres_topics=settings.postgres_topics,
+                    max_tables=settings.max_telemetry_tables,
+                )
+            if standing is None:
+                # Its own locks would keep us from changing the tables it fills.
+                ahead.give_way()
         ensured = telemetry_tables.ensure_tables(
             connection,
             wanted,
             received_on=received_on,
             now=site.now(),
-            postgres_topics=site.settings.postgres_topics,
-            max_tables=site.settings.max_telemetry_tables,
+            postgres_topics=settings.postgres_topics,
+            max_tables=settings.max_telemetry_tables,
         )
     return ensured.tables

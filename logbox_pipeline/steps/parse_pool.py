@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,18 +114,32 @@ def _in_order(
     if not jobs:
         return
     with _pool(min(settings.parse_workers, len(jobs))) as pool:
-        ahead: deque[tuple[Any, ProcessFuture[_Result]]] = deque()
+        ahead: deque[tuple[Any, ProcessFuture[_Result] | None]] = deque()
         waiting = iter(jobs)
         while True:
             for job in waiting:
-                ahead.append((job, schedule(pool, job)))
+                ahead.append((job, _scheduled(pool, job, schedule)))
                 if len(ahead) >= most_ahead:
                     break
             if not ahead:
                 return
             job, future = ahead.popleft()
-            result = _result(future, give_up)
+            result = None if future is None else _result(future, give_up)
             yield _alone(job, schedule, give_up) if result is None else result
+
+
+def _scheduled(
+    pool: ProcessPool,
+    job: Any,
+    schedule: Callable[[ProcessPool, Any], ProcessFuture[_Result]],
+) -> ProcessFuture[_Result] | None:
+    """None: the pool takes nothing any more, since a worker of it died while it had no file."""
+    try:
+        return schedule(pool, job)
+    except RuntimeError:
+        if pool.active:
+            raise
+        return None
 
 
 def _alone(
@@ -148,7 +163,7 @@ def _result(
         result: _Result = future.result()
     except FutureTimeout:
         return give_up("parser_timeout", "the parser did not end in time")
-    except ProcessExpired:
+    except (ProcessExpired, BrokenProcessPool):
         return None
     return result
 

@@ -36,7 +36,8 @@ from logbox_pipeline.core.errors import (
 from logbox_pipeline.core.retention import telemetry_window
 from logbox_pipeline.settings import required
 from logbox_pipeline.steps import lake
-from logbox_pipeline.steps.load import copy_rows, flights_of, topics_of
+from logbox_pipeline.steps.copy_rows import copy_rows
+from logbox_pipeline.steps.load import flights_of, topics_of
 from logbox_pipeline.steps.manifest import tell_all
 from logbox_pipeline.steps.receipts import owe_missing_receipts
 from logbox_pipeline.steps.reread import Reread, reread

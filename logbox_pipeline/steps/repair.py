@@ -433,12 +433,7 @@ def _redrive(site: Site, drift: Drift) -> Mended:
         raise Refused("it does not stand in landing any more")
     with site.transaction() as cursor:
         clients = frozenset(catalog_landing.client_names(cursor))
-        catalog_landing.record_arrivals(
-            cursor,
-            site.landing.bucket,
-            listed,
-            clients=clients,
-            listed_at=listed_at,
-            now=site.now(),
-        )
+        bucket = site.landing.bucket
+        new = catalog_landing.find_new(cursor, bucket, listed, listed_at=listed_at)
+        catalog_landing.record_arrivals(cursor, bucket, new, clients=clients, now=site.now())
     return Mended(None, f"{len(listed)} delivery recorded; the sensor takes it from here")

@@ -18,6 +18,7 @@ from typing import Any
 
 from logbox_pipeline.adapters import catalog_replica as catalog
 from logbox_pipeline.adapters import postgres
+from logbox_pipeline.adapters.catalog_batches import open_batches
 from logbox_pipeline.adapters.catalog_drifts import record_drift
 from logbox_pipeline.adapters.catalog_replica import BEGINNING, Lag, Owed
 from logbox_pipeline.adapters.s3 import S3Bucket
@@ -32,6 +33,10 @@ MOST_FILES, MOST_BYTES = 20_000, 16 * 2**30
 
 PROMPT_S = 10.0
 """How long `due` waits for an answer of the replica."""
+
+_BUSY_SHARE = 3
+"""While batches are at work the replica waits up to this share of LOGBOX_REPLICA_LAG_S: what has
+just landed is first of all to be loaded, and both would fight for the same processors."""
 
 PAGE_FILES, PAGE_BYTES = 200, 256 * 2**20
 """Of one commit, and most bytes in scratch but for one file that is larger alone: what a killed
@@ -76,18 +81,23 @@ def due(site: Site) -> Due:
     Raises TransientError when the replica does not answer, SettingError when its bucket is not as
     setup makes it.
     """
+    if site.replica is None:
+        # Everything is owed to it, for ever: that is not to be counted twice a minute.
+        nothing = Lag(0, 0, None)
+        return Due(nothing, 0, "There is no replica: the archive is the only copy.")
     now = site.now()
     with site.transaction() as cursor:
         lag = catalog.lag(cursor)
         is_owed = bool(catalog.owed(cursor, _places(site), now, 1))
+        is_busy = bool(open_batches(cursor))
     lag_s = lag.seconds(now)
-    if site.replica is None:
-        return Due(lag, lag_s, "There is no replica: the archive is the only copy.")
     if not lag.files:
         return Due(lag, lag_s, "The replica has everything.")
     if not is_owed:
         why = f"{lag.files} file(s) wait for the repair of their drift: `logbox drift list`."
         return Due(lag, lag_s, why)
+    if is_busy and lag_s < site.settings.replica_lag_s / _BUSY_SHARE:
+        return Due(lag, lag_s, f"Batches are at work; the replica may be {lag_s} s behind.")
     # Whoever asks does so twice a minute and is to be told at once, a hung replica too.
     prompt = open_replica(site.settings, read_timeout_s=PROMPT_S, attempts=1)
     assert prompt is not None

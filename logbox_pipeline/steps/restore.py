@@ -22,7 +22,8 @@ from logbox_pipeline.adapters.catalog_vehicles import record_aliases
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.core.retention import telemetry_window
 from logbox_pipeline.steps import lake
-from logbox_pipeline.steps.load import copy_rows, flights_of, topics_of
+from logbox_pipeline.steps.copy_rows import copy_rows
+from logbox_pipeline.steps.load import flights_of, topics_of
 from logbox_pipeline.steps.reparse import lots
 from logbox_pipeline.steps.reread import Reread, reread_sources
 from logbox_pipeline.steps.site import Site

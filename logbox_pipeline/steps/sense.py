@@ -6,13 +6,13 @@ stands in the catalog; the hint it is given only says where to go on listing.
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from logbox_pipeline.adapters import catalog_batches, catalog_landing
 from logbox_pipeline.adapters.catalog_batches import OpenBatch
-from logbox_pipeline.adapters.catalog_landing import Arrived
+from logbox_pipeline.adapters.catalog_landing import Arrived, New
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import (
     AfterFailure,
@@ -22,7 +22,7 @@ from logbox_pipeline.core.batching import (
     form,
     is_dead,
 )
-from logbox_pipeline.core.errors import FenceLost, LogboxError
+from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed
 from logbox_pipeline.core.ports import ListedObject
 from logbox_pipeline.steps.attempt import sweep_scratch
 from logbox_pipeline.steps.lost_catalog import require_catalog
@@ -77,13 +77,14 @@ def sense(
     with site.transaction() as cursor:
         clients = frozenset(catalog_landing.client_names(cursor))
         paused_at, paused_by, last_tick_at = catalog_batches.paused(cursor)
-    listed, sidecars, next_hint = _list(site, clients, hint)
+    listed, sidecars, next_hint = _list(site, hint)
     now = site.now()
     had_outage = last_tick_at is not None and now - last_tick_at > _OUTAGE_GAP
     died = _bury_the_dead(site, run_states, had_outage=had_outage)
+    new = _find_new(site, listed, listed_at)
     with site.transaction() as cursor:
         arrived = catalog_landing.record_arrivals(
-            cursor, site.landing.bucket, listed, clients=clients, listed_at=listed_at, now=now
+            cursor, site.landing.bucket, new, clients=clients, now=now
         )
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
         catalog_landing.end_waiting(cursor, now)
@@ -136,12 +137,12 @@ def _sweep(site: Site) -> tuple[int, str | None]:
 
 
 def _list(
-    site: Site, clients: frozenset[str], hint: Mapping[str, str]
+    site: Site, hint: Mapping[str, str]
 ) -> tuple[list[ListedObject], list[str], dict[str, str]]:
-    """(objects, sidecar keys, where to go on). Clients take turns, one page each."""
+    """(objects, sidecar keys, where to go on). Clients take turns, one page each; those of whom
+    nothing stands there cost no request."""
     deadline = time.monotonic() + LISTING_S
-    folders, loose = _top_level(site)
-    wanted = folders | {keys.landing_prefix(client) for client in clients}
+    wanted, loose = _top_level(site)
     # Where the last tick broke off comes first, so that nobody's turn is always too late.
     order = [prefix for prefix in hint if prefix in wanted] + sorted(wanted - hint.keys())
     going_on = {prefix: hint.get(prefix, "") for prefix in order}
@@ -177,6 +178,28 @@ def _top_level(site: Site) -> tuple[set[str], list[ListedObject]]:
         # "0" follows "/": past everything inside the last folder.
         last = page.folders[-1].removesuffix("/") + "0" if page.folders else ""
         after = max(last, page.objects[-1].key if page.objects else "")
+
+
+def _find_new(site: Site, listed: Sequence[ListedObject], listed_at: datetime) -> list[New]:
+    """Listed objects without a delivery. What left landing and is listed again is asked for by its
+    name: listings of some stores are late, and it would be a delivery of nothing."""
+    with site.transaction() as cursor:
+        new = catalog_landing.find_new(cursor, site.landing.bucket, listed, listed_at=listed_at)
+    return [one for one in new if not one.earlier or _stands(site, one.listed)]
+
+
+def _stands(site: Site, listed: ListedObject) -> bool:
+    try:
+        stored = site.landing.head(listed.key)
+    except ObjectSealed:
+        # Something is there, and a run says what: one object must not end the tick for all.
+        return True
+    # An answer to HEAD has whole seconds, a listing may not.
+    return (
+        stored is not None
+        and stored.etag == listed.etag
+        and stored.received_at.replace(microsecond=0) == listed.received_at.replace(microsecond=0)
+    )
 
 
 def _to_offer(batches: list[OpenBatch], now: datetime) -> list[OpenBatch]:

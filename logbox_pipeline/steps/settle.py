@@ -4,7 +4,6 @@ Also the sweeps that do the same later, for what a dead run left behind.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,10 +17,9 @@ from logbox_pipeline.adapters import (
 from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_landing import Standing
 from logbox_pipeline.core import keys
-from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.steps.manifest import write_outcome
 from logbox_pipeline.steps.receipts import write_receipts
-from logbox_pipeline.steps.site import TRANSFERS, Site
+from logbox_pipeline.steps.site import Site
 
 _SWEEP_AFTER = timedelta(seconds=60)
 _SWEEP_MOST = 200
@@ -91,25 +89,21 @@ def _leave(site: Site, standing: Sequence[Standing]) -> None:
     if not standing:
         return
 
-    def delete(one: Standing) -> str:
-        delivery_id, landing_key, version_id, sidecar_version_id = one
-        key = keys.from_text(landing_key)
-        site.landing.delete(key, version_id=version_id)
-        if sidecar_version_id is not None:
-            site.landing.delete(keys.sidecar_key(key), version_id=sidecar_version_id)
-        return delivery_id
-
-    gone: list[str] = []
-    error: LogboxError | None = None
-    with ThreadPoolExecutor(TRANSFERS) as threads:
-        for future in [threads.submit(delete, one) for one in standing]:
-            try:
-                gone.append(future.result())
-            except LogboxError as failed:
-                error = failed
+    objects = {one: (keys.from_text(one[1]), one[2]) for one in standing}
+    failed = site.landing.delete_all(list(objects.values()))
+    # A sidecar goes after its object: an object without one would wait for it in vain.
+    sidecars = {
+        one: (keys.sidecar_key(key), one[3])
+        for one, (key, version_id) in objects.items()
+        if one[3] is not None and (key, version_id) not in failed
+    }
+    failed |= site.landing.delete_all(list(sidecars.values()))
+    gone = [
+        one[0] for one in standing if objects[one] not in failed and sidecars.get(one) not in failed
+    ]
     site.reach("after_leaving")
     with site.transaction() as cursor:
         catalog_landing.mark_left(cursor, gone, site.now())
     site.reach("after_left")
-    if error is not None:
+    for error in failed.values():
         raise error

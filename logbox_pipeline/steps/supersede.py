@@ -51,17 +51,28 @@ def find_growth(site: Site, folder: Path, paths: Mapping[UUID, Path]) -> Growth:
             by_longer[pair.longer_id].append(pair)
     proven: set[tuple[UUID, UUID]] = set()
     for longer_id, alike in by_longer.items():
-        try:
-            with closing(_beginning(site, folder, longer_id, paths.get(longer_id))) as chunks:
-                digests = prefix_digests(chunks, {one.shorter_bytes for one in alike})
-        except (StoreRefused, FenceLost):
-            raise
-        except PermanentError:
-            # Its archived bytes are missing or changed: drift, and no reason to hold ours back.
-            digests = {}
-        proven |= {one.ids for one in alike if digests.get(one.shorter_bytes) == one.shorter_sha256}
+        path = paths.get(longer_id)
+        found = _proven(site, folder, longer_id, path, alike)
+        if path is None and len(found) < len(alike):
+            # Bytes are damaged on their way too, and what does not look alike then stays twice.
+            found |= _proven(site, folder, longer_id, path, alike)
+        proven |= found
     examined = frozenset(one.ids for alike in by_longer.values() for one in alike)
     return Growth(frozenset(paths), tuple(pairs), examined, frozenset(proven))
+
+
+def _proven(
+    site: Site, folder: Path, longer_id: UUID, path: Path | None, alike: Collection[Pair]
+) -> set[tuple[UUID, UUID]]:
+    try:
+        with closing(_beginning(site, folder, longer_id, path)) as chunks:
+            digests = prefix_digests(chunks, {one.shorter_bytes for one in alike})
+    except (StoreRefused, FenceLost):
+        raise
+    except PermanentError:
+        # Its archived bytes are missing or changed: drift, and no reason to hold ours back.
+        return set()
+    return {one.ids for one in alike if digests.get(one.shorter_bytes) == one.shorter_sha256}
 
 
 def take_over(

@@ -20,6 +20,10 @@ from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.unwrap_worker import RefusedInner, Unwrapped
 from logbox_pipeline.steps.verify import scratch_file
 
+MOST_MEMBERS = 4_000
+"""Of the archives of one batch: hundreds of small ones can hold half a million logs, and the other
+clients' logs in the batch are loaded when the last of them is."""
+
 
 @dataclass(frozen=True)
 class FoundLog:
@@ -78,13 +82,15 @@ def unwrap(site: Site, folder: Path, deliveries: Sequence[Delivery]) -> FoundBat
 
 
 def _open(site: Site, jobs: list[UnwrapJob]) -> dict[str, Unwrapped]:
-    """By digest of the object, as many as scratch may hold at a time; at least the first."""
+    """By digest of the object, as many as scratch and one batch may hold; at least the first."""
     opened: dict[str, Unwrapped] = {}
-    held_bytes = 0
+    held_bytes = members = 0
     for job, inner in zip(jobs, unwrap_all(site.settings, jobs), strict=False):
         opened[job.sha256] = inner
         held_bytes += inner.size_bytes
-        if held_bytes >= site.settings.max_unwrapped_total_bytes:
+        members += len(inner.logs) + len(inner.refused)
+        is_full = members >= MOST_MEMBERS
+        if is_full or held_bytes >= site.settings.max_unwrapped_total_bytes:
             break
     return opened
 

@@ -217,6 +217,11 @@ class _Unwrapping:
                         "too_deep", f"{wrapper} inside {MAX_DEPTH} other wrappers is not opened"
                     ),
                 )
+            elif len(self._refused) >= self._limits.members:
+                # A small archive of archives could name a million members and hold no log.
+                self._refuse(
+                    member, Refusal("too_many", f"{len(self._refused)} in one cannot be read")
+                )
             else:
                 self._open(source, wrapper, member, lost, depth=depth + 1)
         written.path.unlink()

@@ -21,9 +21,10 @@ from logbox_pipeline.adapters.catalog_deliveries import (
 )
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.digest import CHUNK_BYTES, composite_checksum, likely_part_sizes
-from logbox_pipeline.core.errors import PermanentError
+from logbox_pipeline.core.errors import ObjectSealed, PermanentError, TransientError
 from logbox_pipeline.core.ports import Download
 from logbox_pipeline.core.verification import (
+    Decision,
     Declared,
     DeclaredBy,
     Refusal,
@@ -36,6 +37,9 @@ from logbox_pipeline.steps.quarantine import quarantine_file, quarantine_unread
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
 Outcome = Verified | Refused | Gone | Waits
+
+_MOST_LOOKS = 5
+"""At bytes that no digest vouches for, after the first."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def verify(site: Site, held: Claim) -> VerifyReport:
     folder = site.folder(held)
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(TRANSFERS) as threads:
-        outcomes = list(threads.map(lambda one: _examine(site, one, folder), deliveries))
+        outcomes = list(threads.map(lambda one: _examined(site, one, folder), deliveries))
     verified = [one for one in outcomes if isinstance(one, Verified)]
     refused = [one for one in outcomes if isinstance(one, Refused)]
     gone = [one for one in outcomes if isinstance(one, Gone)]
@@ -93,6 +97,22 @@ def scratch_file(folder: Path, delivery_id: UUID) -> Path:
     return folder / f"{delivery_id}.log"
 
 
+def _examined(site: Site, delivery: Delivery, folder: Path) -> Outcome:
+    """What a drone may do to its own upload, such as to encrypt it with a key that it keeps, is a
+    finding about that one delivery: it must not fail those that share its batch."""
+    try:
+        return _examine(site, delivery, folder)
+    except ObjectSealed as sealed:
+        if delivery.state == "archived" or delivery.left_landing_at is not None:
+            raise  # not the drone's object any more
+        scratch_file(folder, delivery.delivery_id).unlink(missing_ok=True)
+        detail = f"{sealed.message}; it stays in landing until it is uploaded again"
+        return Refused(
+            delivery.delivery_id, None, None, None, None,
+            Verdict.UNREADABLE, Refusal.SEALED, detail, None,
+        )  # fmt: skip
+
+
 def _examine(site: Site, delivery: Delivery, folder: Path) -> Outcome:
     path = scratch_file(folder, delivery.delivery_id)
     if delivery.state == "archived":
@@ -110,19 +130,13 @@ def _examine(site: Site, delivery: Delivery, folder: Path) -> Outcome:
             Refusal.TOO_LARGE,
             f"{delivery.size_bytes} bytes; LOGBOX_MAX_LOG_BYTES allows {limit}",
         )
-    download = _download(site, delivery, key, path)
-    if isinstance(download, Gone):
-        return download
-    declared, sidecar_version_id = _declared(site, delivery, key, path, download)
-    decision = decide(
-        declared,
-        download.sha256,
-        download.size_bytes,
-        policy=site.settings.digest_policy,
-        waits_until=_waits_until(site, delivery),
-        released=delivery.released_at is not None,
-        now=site.now(),
-    )
+    judged = _judge(site, delivery, key, path)
+    if isinstance(judged, _Judged) and judged.decision.is_unproven:
+        judged = _judge_again(site, delivery, key, path, judged)
+    if isinstance(judged, Gone):
+        return judged
+    download, declared, sidecar_version_id = judged.download, judged.declared, judged.sidecar
+    decision = judged.decision
     version_id = download.stored.version_id if delivery.left_landing_at is None else None
     if decision.action == "wait":
         path.unlink()
@@ -153,6 +167,60 @@ def _examine(site: Site, delivery: Delivery, folder: Path) -> Outcome:
     return refused
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """Bytes at `scratch_file`, and what they are taken for."""
+
+    download: Download
+    declared: Declared | None
+    sidecar: str | None
+    decision: Decision
+
+
+def _judge(site: Site, delivery: Delivery, key: str, path: Path) -> _Judged | Gone:
+    download = _download(site, delivery, key, path)
+    if isinstance(download, Gone):
+        return download
+    declared, sidecar_version_id = _declared(site, delivery, key, path, download)
+    decision = decide(
+        declared,
+        download.sha256,
+        download.size_bytes,
+        policy=site.settings.digest_policy,
+        waits_until=_waits_until(site, delivery),
+        released=delivery.released_at is not None,
+        now=site.now(),
+    )
+    return _Judged(download, declared, sidecar_version_id, decision)
+
+
+def _judge_again(
+    site: Site, delivery: Delivery, key: str, path: Path, first: _Judged
+) -> _Judged | Gone:
+    """Bytes and digests are damaged on their way too: what no digest vouches for is what it is
+    when it is so twice. Raises TransientError when the bytes are not.
+
+    A sidecar that says something else each time is its drone's doing, and no reason to keep the
+    others of the batch waiting: after _MOST_LOOKS the last one counts.
+    """
+    for _ in range(_MOST_LOOKS):
+        again = _judge(site, delivery, key, path)
+        if isinstance(again, Gone) or not again.decision.is_unproven:
+            return again
+        _require_same(site, key, first.download, again.download)
+        if again.declared == first.declared:
+            return again
+        first = again
+    return first
+
+
+def _require_same(site: Site, key: str, first: Download, again: Download) -> None:
+    if first.sha256 != again.sha256:
+        raise TransientError(
+            f"s3://{site.landing.bucket}/{key} was read twice: {first.sha256}, then {again.sha256}"
+        )
+
+
 def _waits_until(site: Site, delivery: Delivery) -> datetime:
     return delivery.received_at + timedelta(seconds=site.settings.sidecar_grace_s)
 
@@ -162,9 +230,13 @@ def _refuse_key(site: Site, delivery: Delivery, key: str, path: Path) -> Outcome
     why = parsed.why if isinstance(parsed, keys.UnsafeKey) else "no client has this folder"
     if delivery.size_bytes > site.settings.max_log_bytes:
         return quarantine_unread(site, delivery, Refusal.UNSAFE_KEY, f"unsafe key: {why}")
+    first = _download(site, delivery, key, path)
+    if isinstance(first, Gone):
+        return first
     download = _download(site, delivery, key, path)
     if isinstance(download, Gone):
         return download
+    _require_same(site, key, first, download)
     refused = Refused(
         delivery.delivery_id,
         download.stored.version_id,
@@ -220,6 +292,8 @@ def _is_listed(download: Download, delivery: Delivery) -> bool:
 def _download_refused(site: Site, delivery: Delivery, path: Path) -> Download:
     assert delivery.quarantine_key is not None
     download = site.landing.download(delivery.quarantine_key, path)
+    if download is not None and download.sha256 != delivery.sha256:
+        download = site.landing.download(delivery.quarantine_key, path)
     if download is None:
         raise PermanentError(
             f"delivery {delivery.delivery_id}: its quarantine copy "

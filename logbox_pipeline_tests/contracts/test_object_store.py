@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from logbox_pipeline.adapters.s3 import S3Bucket, s3_client
 from logbox_pipeline.core.digest import from_base64, sha256_hex
@@ -13,14 +15,17 @@ from logbox_pipeline.core.ports import ObjectStore
 from logbox_pipeline_tests.conftest import Stack
 
 
-def s3_bucket(stack: Stack, name: str) -> S3Bucket:
-    client = s3_client(
+def stack_client(stack: Stack) -> Any:
+    return s3_client(
         endpoint=stack.s3_endpoint,
         region="us-east-1",
         access_key_id=stack.access_key_id,
         secret_access_key=stack.secret_access_key,
     )
-    bucket = S3Bucket(client, name)
+
+
+def s3_bucket(stack: Stack, name: str) -> S3Bucket:
+    bucket = S3Bucket(stack_client(stack), name)
     bucket.create(versioned=True)
     return bucket
 
@@ -60,6 +65,17 @@ def test_the_stores_own_checksum_is_the_digest(store: ObjectStore, tmp_path: Pat
     assert head is not None
     assert head.checksum_sha256 is not None
     assert from_base64(head.checksum_sha256) == sha256
+
+
+def test_a_put_is_answered_with_the_checksum_that_proves_it(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    for size_bytes in (0, 3, 3_000_000):
+        path, sha256 = write(tmp_path, b"x" * size_bytes)
+        put = store.put_file(f"a/{size_bytes}", path, sha256)
+        assert put is not None
+        assert put.checksum_sha256 is not None
+        assert from_base64(put.checksum_sha256) == sha256
 
 
 def test_bytes_damaged_on_their_way_are_not_kept(store: ObjectStore, tmp_path: Path) -> None:
@@ -106,6 +122,70 @@ def test_deleting_a_version_leaves_the_others(store: ObjectStore) -> None:
     found = store.read("a")
     assert found is not None
     assert found[0] == b"second"
+
+
+def test_deleting_many_versions_leaves_the_others(store: ObjectStore) -> None:
+    keys = [f"k{number}" for number in range(3)] + ["with\x01control", "with <xml> & 'ä'"]
+    wanted, newer = [], []
+    for key in keys:
+        wanted.append((key, store.put_bytes(key, b"first").version_id))
+        newer.append((key, store.put_bytes(key, b"second").version_id))
+    assert store.delete_all([*wanted, ("k0", "0" * 32), ("never was", None)]) == {}
+    assert [store.head(key, version_id=version_id) for key, version_id in wanted] == [None] * 5
+    for key in keys:
+        found = store.read(key)
+        assert found is not None
+        assert found[0] == b"second"
+    # Versions of such a key cannot be listed, so nothing else would empty the bucket.
+    assert store.delete_all(newer) == {}
+    assert store.delete_all([]) == {}
+
+
+def test_what_cannot_be_deleted_is_told_apart(stack: Stack, buckets: str) -> None:
+    store = S3Bucket(stack_client(stack), f"{buckets}deletes")
+    store.client.create_bucket(Bucket=store.bucket, ObjectLockEnabledForBucket=True)
+    away = s3_bucket(stack, f"{buckets}none")
+    away.client.delete_bucket(Bucket=away.bucket)
+    kept, gone = store.put_bytes("kept", b"x"), store.put_bytes("gone", b"x")
+    held = {"Bucket": store.bucket, "Key": "kept", "VersionId": kept.version_id}
+    store.client.put_object_legal_hold(**held, LegalHold={"Status": "ON"})
+    failed = store.delete_all([("kept", kept.version_id), ("gone", gone.version_id)])
+    store.client.put_object_legal_hold(**held, LegalHold={"Status": "OFF"})
+    assert list(failed) == [("kept", kept.version_id)]
+    assert isinstance(failed["kept", kept.version_id], StoreRefused)
+    assert store.head("gone") is None
+    assert isinstance(away.delete_all([("a", None)])["a", None], SettingError)
+
+
+@pytest.mark.parametrize("told", [{"Key": "kept"}, {"Key": "?"}])
+def test_what_cannot_be_deleted_is_never_taken_for_deleted(
+    stack: Stack, buckets: str, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
+) -> None:
+    """Not every store repeats the version that it was asked for."""
+    store = s3_bucket(stack, f"{buckets}terse")
+    kept = store.put_bytes("kept", b"x")
+
+    def refuse(**_: object) -> dict[str, object]:
+        return {"Errors": [{"Code": "InternalError", **told}]}
+
+    monkeypatch.setattr(store.client, "delete_objects", refuse)
+    assert list(store.delete_all([("kept", kept.version_id)])) == [("kept", kept.version_id)]
+
+
+def test_many_are_deleted_where_the_store_takes_one_at_a_time(
+    stack: Stack, buckets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = s3_bucket(stack, f"{buckets}single")
+    put = [store.put_bytes(f"k{number}", b"x") for number in range(3)]
+    unknown = ClientError({"Error": {"Code": "NotImplemented"}}, "DeleteObjects")
+
+    def refuse(**_: object) -> None:
+        raise unknown
+
+    monkeypatch.setattr(store.client, "delete_objects", refuse)
+    wanted = [(f"k{number}", one.version_id) for number, one in enumerate(put)]
+    assert store.delete_all(wanted) == {}
+    assert not list(store.list_all(""))
 
 
 def test_pages_follow_each_other_without_gap_or_repeat(store: ObjectStore) -> None:

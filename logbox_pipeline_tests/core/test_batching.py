@@ -77,6 +77,22 @@ def test_burst_of_one_client_does_not_delay_another() -> None:
     assert "beta" in {one.client for one in formed[0][:2]}
 
 
+def test_burst_of_yesterday_does_not_delay_another_clients_file_of_today() -> None:
+    yesterday = TODAY - timedelta(days=1)
+    burst = [candidate(number, "acme", yesterday, waited_s=60) for number in range(5_000)]
+    formed = form([*burst, candidate(9_000, "beta")], LIMITS, is_idle=True, now=NOW)
+    assert [one.client for one in formed[1]] == ["beta"]
+    assert [batch[0].received_on for batch in formed[2:]] == [yesterday] * 9
+
+
+def test_large_files_of_one_client_do_not_scatter_the_small_ones_of_another() -> None:
+    large = [candidate(number, "acme", size_bytes=16_000) for number in range(20)]
+    small = [candidate(100 + number, "beta", size_bytes=10) for number in range(100)]
+    formed = form([*large, *small], LIMITS, is_idle=True, now=NOW)
+    assert {one.client for one in formed[0]} == {"acme"}
+    assert [one.client for one in formed[1]] == ["beta"] * 100
+
+
 @given(
     st.lists(
         st.builds(

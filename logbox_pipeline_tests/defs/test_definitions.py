@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from logbox_pipeline.definitions import build_defs, defs
-from logbox_pipeline.defs import sensors
+from logbox_pipeline.defs import jobs, sensors
 from logbox_pipeline.defs.assets import BATCH_TAG
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.defs.sensors import landing_sensor
@@ -229,3 +229,14 @@ class _listener:  # noqa: N801 - reads as a word: with _listener()
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def test_every_old_run_is_purged_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PURGE_AT_ONCE", 2)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for number in range(5):
+            status = dg.DagsterRunStatus.SUCCESS if number else dg.DagsterRunStatus.STARTED
+            instance.add_run(dg.DagsterRun("ingest", status=status))
+        assert jobs.purge(instance, datetime.now(UTC) - timedelta(hours=1)) == 0
+        assert jobs.purge(instance, datetime.now(UTC) + timedelta(hours=1)) == 4
+        assert [run.status.value for run in instance.get_runs()] == ["STARTED"]

@@ -14,7 +14,7 @@ from logbox_pipeline.definitions import build_defs
 from logbox_pipeline.defs import sensors
 from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.steps.judge import Judgement, judge
-from logbox_pipeline.steps.replicate import replicate
+from logbox_pipeline.steps.replicate import due, replicate
 from logbox_pipeline.steps.site import Site, open_site
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.journey import jsonl, upload
@@ -69,6 +69,24 @@ def test_one_run_brings_the_replica_up_to_date_and_no_other_is_asked_for(
     (check,) = done.get_asset_check_evaluations()
     assert (check.check_name, check.passed) == ("replica_is_caught_up", True)
     assert look(dagster) == "The replica has everything."
+
+
+def test_without_a_replica_nothing_is_counted(site: Site, dagster: dg.DagsterInstance) -> None:
+    _SITE[0] = replace(site, replica=None)
+    assert "There is no replica" in look(dagster)
+    assert due(_SITE[0]).lag.files == 0 < due(site).lag.files
+
+
+def test_what_has_just_landed_comes_first_unless_the_replica_is_far_behind(
+    site: Site, dagster: dg.DagsterInstance
+) -> None:
+    upload(site, "landing/acme/d1/b.jsonl", jsonl("disarmed"))
+    assert len(journey.tick(site).offered) == 1
+    assert "Batches are at work" in look(dagster)
+    third = site.settings.replica_lag_s / 3
+    _SITE[0] = replace(site, now=lambda: site.now() + timedelta(seconds=third))
+    (request,) = look(dagster)
+    assert int(request.tags["logbox/lag_s"]) >= third  # type: ignore[union-attr]
 
 
 def test_a_replica_that_is_away_costs_no_run(site: Site, dagster: dg.DagsterInstance) -> None:

@@ -47,6 +47,16 @@ def test_every_row_of_every_style_comes_out(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_every_style_is_known_for_what_it_is_with_few_traces_or_none(style: str) -> None:
+    """A coloured log without traces was taken for a CSV of semicolons, `ESC[31;1m`."""
+    for seed in range(6):
+        for traces_every in (5, 10_000):
+            data, ledger = written(style, seed=seed, lines=300, traces_every=traces_every)
+            parsed = parse(data, format_name=STYLES[style].format)
+            assert len(parsed.events) == len(ledger)
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_rows_do_not_depend_on_how_the_file_falls_into_blocks(style: str) -> None:
     data, ledger = written(style, lines=9_000 if style != "american" else 300)
     parsed = parse(data, format_name=STYLES[style].format, received_at=RECEIVED_AT)

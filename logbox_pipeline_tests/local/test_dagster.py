@@ -23,7 +23,12 @@ import dagster as dg
 def one():
     return 1
 
-defs = dg.Definitions(assets=[one])
+@dg.asset
+def slow():
+    import time
+    time.sleep(300)
+
+defs = dg.Definitions(assets=[one, slow])
 """
 
 
@@ -87,13 +92,46 @@ def test_a_run_succeeds_and_stop_leaves_nothing(dagster: DagsterProcesses) -> No
 
 
 @pytest.mark.slow
-def test_a_dead_daemon_is_reported_with_its_log(dagster: DagsterProcesses) -> None:
-    daemon = next(child for child in dagster._children if child.name == "daemon")
-    os.kill(daemon.process.pid, signal.SIGKILL)
-    daemon.process.wait()
-    with pytest.raises(LogboxError, match=r"daemon process has ended") as raised:
-        dagster.watch()
-    assert str(daemon.log) in str(raised.value)
+def test_what_dies_is_started_again_and_runs_go_on(dagster: DagsterProcesses) -> None:
+    before = {child.name: child for child in dagster._children}
+    assert before.keys() == {"code", "webserver", "daemon"}
+    for child in before.values():
+        os.kill(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+    dagster.watch()
+    again = {child.name: child.process.pid for child in dagster._children}
+    assert again.keys() == before.keys()
+    assert not set(again.values()) & {child.process.pid for child in before.values()}
+    assert json.loads((dagster.home / "dagster" / "pids.json").read_text()) == again
+    deadline = time.monotonic() + 90
+    while not dagster._is_healthy():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    assert ask(dagster, LAUNCH)["launchRun"]["__typename"] == "LaunchRunSuccess"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_lost_with_its_code_server_is_not_taken_for_started(
+    dagster: DagsterProcesses,
+) -> None:
+    def wait_for(status: str) -> None:
+        deadline = time.monotonic() + 120
+        while True:
+            dagster.watch()
+            runs = ask(dagster, "{ runsOrError { ... on Runs { results { status } } } }")
+            if [run["status"] for run in runs["runsOrError"]["results"]] == [status]:
+                return
+            assert time.monotonic() < deadline, runs
+            time.sleep(0.3)
+
+    launched = ask(dagster, LAUNCH.replace('"one"', '"slow"'))
+    assert launched["launchRun"]["__typename"] == "LaunchRunSuccess"
+    wait_for("STARTED")
+    code = next(child for child in dagster._children if child.name == "code")
+    # The run is of its group, and says nothing any more.
+    os.killpg(code.process.pid, signal.SIGKILL)
+    code.process.wait()
+    wait_for("CANCELED")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Every way past the guard that has been thought of, tried."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -13,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from logbox_pipeline.local.access_log import AccessLog, Request, access_lines, claim
+from logbox_pipeline.local.guard import LoggedAnswer
 from logbox_pipeline_tests.local.wire import Headers, exchange, host, send, signed
 
 
@@ -596,6 +598,18 @@ def test_a_wrong_sha256_is_refused(stack: Any, bucket: str) -> None:
         stack.client().head_object(Bucket=bucket, Key="new")
 
 
+def test_a_proven_sha256_is_told_and_no_other(stack: Any, bucket: str) -> None:
+    client = stack.client()
+    right = base64.b64encode(hashlib.sha256(b"x").digest()).decode()
+    put = client.put_object(Bucket=bucket, Key="new", Body=b"x", ChecksumSHA256=right)
+    assert put["ChecksumSHA256"] == right
+    assert "ChecksumSHA256" not in client.put_object(Bucket=bucket, Key="new", Body=b"x")
+    tagged = client.put_object_tagging(
+        Bucket=bucket, Key="new", Tagging={"TagSet": []}, ChecksumAlgorithm="SHA256"
+    )
+    assert "x-amz-checksum-sha256" not in tagged["ResponseMetadata"]["HTTPHeaders"]
+
+
 def test_a_wrong_content_md5_is_refused(stack: Any, bucket: str) -> None:
     wrong = base64.b64encode(hashlib.md5(b"other").digest()).decode()
     with pytest.raises(ClientError, match="BadDigest"):
@@ -630,6 +644,35 @@ def test_every_request_is_logged_with_its_signer_and_no_secret(
     for secret in (stack.secret_access_key, drone["aws_secret_access_key"], "X-Amz-Signature"):
         assert secret not in logs
     assert stack.admin_database_url.split(":")[2].split("@")[0] not in logs
+
+
+def test_a_request_is_logged_before_its_answer_is_whole(tmp_path: Path) -> None:
+    """A kill between the two would leave an upload that nobody logged."""
+    path = tmp_path / "access.jsonl"
+    log = AccessLog(path)
+    seen: list[tuple[str, int]] = []
+
+    async def send(message: Any) -> None:
+        seen.append((message["type"], path.read_text().count("\n")))
+
+    async def answer(parts: int) -> None:
+        told = LoggedAnswer(log, Request("PUT", "/b/k", {}, "", 0), send)
+        await told.send({"type": "http.response.start", "status": 200})
+        for part in range(parts):
+            more = part < parts - 1
+            await told.send({"type": "http.response.body", "body": b"x", "more_body": more})
+        told.end()
+
+    asyncio.run(answer(1))
+    assert seen == [("http.response.start", 1), ("http.response.body", 1)]
+    seen.clear()
+    asyncio.run(answer(2))
+    # Of a longer answer the client knows the end last.
+    assert [lines for _, lines in seen] == [1, 1, 2]
+    # One that breaks off, or never begins, is logged once all the same.
+    asyncio.run(answer(0))
+    assert path.read_text().count("\n") == 3
+    log.close()
 
 
 def test_a_key_cannot_forge_a_log_line() -> None:

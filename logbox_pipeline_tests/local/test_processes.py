@@ -57,6 +57,22 @@ def test_a_group_lives_on_in_the_child_of_a_dead_leader() -> None:
     assert not group_is_alive(leader)
 
 
+def test_children_of_a_dead_leader_may_say_their_last_word(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    child = f"trap 'echo bye > {said}; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    script = f"import subprocess; subprocess.run(['sh', '-c', {child!r}])"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdout is not None
+    assert leader.stdout.readline() == b"ready\n"
+    leader.stdout.close()
+    leader.kill()
+    leader.wait()
+    end_group(leader, grace_s=10)
+    assert said.read_text() == "bye\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux shows the dead")
 def test_a_dead_child_that_nobody_reaped_is_not_waited_for() -> None:
     leader, _ = orphaning()

@@ -352,7 +352,7 @@ def test_killed_compaction_changes_nothing_a_reader_sees_and_is_done_by_the_next
 ) -> None:
     fly(site, jsonl("a", "b"), jsonl("c"), jsonl("d", "e", "f"))
     before = contents(site)
-    run = start_compaction(site.settings.model_copy(update={"failpoint": failpoint}))
+    run = start_compaction(journey.dying_at(site.settings, failpoint))
     run.join(60)
     assert run.exitcode == -signal.SIGKILL
     assert contents(site) == before

@@ -115,7 +115,7 @@ def test_s3_away_after_the_commit_is_settled_by_the_sensor(
 ) -> None:
     fly(site)
     (batch,) = journey.tick(site).offered
-    words = f"DELETE /{site.landing.bucket}/landing".encode()
+    words = f"POST /{site.landing.bucket}?delete".encode()
     with (
         over(site, "s3_endpoint", words, is_heard=True) as (shaky, _),
         pytest.raises(TransientError),

@@ -354,7 +354,7 @@ def test_killed_run_that_supersedes_ends_as_a_clean_one(site: Site, failpoint: s
     journey.ingest_all(site)
     upload(site, "landing/acme/d1/l.ulg", LONG)
     (batch,) = journey.tick(site).offered
-    run = start_run(site.settings.model_copy(update={"failpoint": failpoint}), batch.run_key, "x")
+    run = start_run(journey.dying_at(site.settings, failpoint), batch.run_key, "x")
     run.join(60)
     assert run.exitcode == -signal.SIGKILL
     if failpoint != "after_commit":

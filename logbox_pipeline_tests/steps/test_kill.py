@@ -116,7 +116,7 @@ def test_killed_run_ends_as_a_clean_one(
     fly(site)
     (batch,) = journey.tick(site).offered
 
-    doomed = site.settings.model_copy(update={"failpoint": failpoint})
+    doomed = journey.dying_at(site.settings, failpoint)
     run = start_run(doomed, batch.run_key, "doomed")
     run.join(60)
 

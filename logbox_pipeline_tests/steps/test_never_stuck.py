@@ -100,14 +100,14 @@ def test_object_that_cannot_be_deleted_holds_up_nobody(
         site,
         "update logbox.batches set state = 'finished', finished_at = now() - interval '1 day'",
     )
-    delete = S3Bucket.delete
+    delete_all = S3Bucket.delete_all
 
-    def locked(self: S3Bucket, key: str, *, version_id: str | None = None) -> None:
-        if key.endswith("a.jsonl"):
-            raise StoreRefused("could not delete it: AccessDenied (object lock)")
-        delete(self, key, version_id=version_id)
+    def locked(self: S3Bucket, wanted: Sequence[tuple[str, str | None]]) -> Any:
+        error = StoreRefused("could not delete it: AccessDenied (object lock)")
+        held_back = {one: error for one in wanted if one[0].endswith("a.jsonl")}
+        return held_back | delete_all(self, [one for one in wanted if one not in held_back])
 
-    monkeypatch.setattr(S3Bucket, "delete", locked)
+    monkeypatch.setattr(S3Bucket, "delete_all", locked)
     upload(site, "landing/beta/d1/b.jsonl", jsonl("y"))
     seen = journey.tick(site)
     assert len(seen.offered) == 1

@@ -238,9 +238,7 @@ def test_killed_it_goes_on_where_it_was(site: Site, failpoint: str) -> None:
     assert journey.untold(site) == []
     small = replace(site, settings=site.settings.model_copy(update={"batch_files": 1}))
     with beside(small, "killed") as target:
-        dying = replace(
-            target, settings=target.settings.model_copy(update={"failpoint": failpoint})
-        )
+        dying = replace(target, settings=journey.dying_at(target.settings, failpoint))
         process = multiprocessing.get_context("spawn").Process(
             target=rebuild_there, args=(dying.settings,)
         )
@@ -310,7 +308,7 @@ def test_killed_at_its_very_end_it_takes_its_name_whoever_is_connected(
     before = tables(site)
     database = database_of(site.settings.database_url)
     drop(site, database)
-    dying = journey.with_settings(site, failpoint=failpoint)
+    dying = replace(site, settings=journey.dying_at(site.settings, failpoint))
     process = multiprocessing.get_context("spawn").Process(
         target=rebuild_lost, args=(dying.settings,)
     )

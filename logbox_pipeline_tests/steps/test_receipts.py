@@ -96,6 +96,17 @@ def test_loaded_log_has_its_receipt_by_digest_at_once_and_by_name_soon(site: Sit
     assert receipt(site, "acme/d1/a.jsonl")["loaded_at"] == told["loaded_at"]
 
 
+def test_receipts_by_name_wait_for_a_minute_while_batches_are_at_work(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("up", "down"))
+    journey.ingest_offers(site, journey.tick(site).offered)
+    upload(site, "landing/acme/d1/b.jsonl", jsonl("away"))
+    assert len(journey.tick(site).offered) == 1
+    assert sweep_receipts(site) == 0
+    assert owed(site) > 0
+    assert sweep_receipts(replace(site, now=lambda: site.now() + timedelta(seconds=61))) > 0
+    assert "receipts/acme/d1/a.jsonl.json" in keys_in(site.landing, "receipts/")
+
+
 def test_mismatch_is_told_by_name_at_once_and_by_the_digest_that_was_found(site: Site) -> None:
     upload(site, "landing/acme/d1/cut.jsonl", jsonl("cut"), sha256="0" * 64)
     journey.ingest_offers(site, journey.tick(site).offered)

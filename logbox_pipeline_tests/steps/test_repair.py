@@ -631,7 +631,7 @@ def test_killed_before_a_remade_file_counts_it_is_remade_again(site: Site) -> No
     before = lake(site)
     site.lake.delete(lake_key(site))
     assert len(deep(site)) == 1
-    dying = site.settings.model_copy(update={"failpoint": "before_remade_counts"})
+    dying = journey.dying_at(site.settings, "before_remade_counts")
     process = multiprocessing.get_context("spawn").Process(target=repair_there, args=(dying,))
     process.start()
     process.join(60)

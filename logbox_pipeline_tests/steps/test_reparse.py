@@ -148,7 +148,7 @@ def test_killed_before_the_commit_nothing_counts_and_again_it_does(
         journey.ingest_all(loaded)
         assert compact(a_day_on(loaded)).done != ()
     before = rows(loaded, MESSAGES)
-    dying = loaded.settings.model_copy(update={"failpoint": failpoint})
+    dying = journey.dying_at(loaded.settings, failpoint)
     process = multiprocessing.get_context("spawn").Process(target=reparse_there, args=(dying,))
     process.start()
     process.join(60)

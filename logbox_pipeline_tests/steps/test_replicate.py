@@ -178,7 +178,7 @@ def test_a_replica_that_goes_away_in_the_middle_keeps_what_was_proven(
 
 def test_killed_between_put_and_commit_and_again_equals_once(site: Site) -> None:
     archive(site)
-    doomed = site.settings.model_copy(update={"failpoint": "after_replica_put"})
+    doomed = journey.dying_at(site.settings, "after_replica_put")
     run = multiprocessing.get_context("forkserver").Process(target=replicate_with, args=(doomed,))
     run.start()
     run.join(60)

@@ -13,7 +13,7 @@ from logbox_pipeline.steps.repair import repair
 from logbox_pipeline.steps.scratch import LEFT_OVER, scratch_folder
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline_tests import journey
-from logbox_pipeline_tests.journey import jsonl, upload
+from logbox_pipeline_tests.journey import claim_offered, jsonl, upload
 
 
 def aged(folder: Path, by: timedelta) -> Path:
@@ -52,3 +52,20 @@ def test_scratch_that_cannot_be_written_is_said_and_is_no_drift(site: Site, tmp_
     (repaired,) = repair(full, by="test")
     assert (repaired.drift, repaired.state) == (drift, "failed")
     assert "cannot write scratch" in (repaired.detail or "")
+
+
+def test_a_run_sweeps_what_died_on_its_own_host(site: Site, tmp_path: Path) -> None:
+    """The sensor's host has another disk; what works there, or here, is left alone."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("a"))
+    living = claim_offered(site, "run-elsewhere")
+    dead = [aged(host / f"{uuid4()}-1", timedelta(hours=1)) for host in (here, elsewhere)]
+    # Equal names on two disks: it is at work on one of them, and the catalog does not say on which.
+    at_work = [
+        aged(host / f"{living.batch_id}-{living.attempt}", timedelta(hours=1))
+        for host in (here, elsewhere)
+    ]
+    upload(site, "landing/beta/d2/b.jsonl", jsonl("b"))
+    journey.ingest_all(journey.with_settings(site, work_dir=here))
+    assert [folder.exists() for folder in dead] == [False, True]
+    assert all(folder.exists() for folder in at_work)

@@ -1,7 +1,9 @@
 """After the commit: the outcome is written, landing is cleared of exactly what was read."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -41,16 +43,16 @@ def test_delete_that_fails_is_done_by_a_later_tick(
 ) -> None:
     for number in range(3):
         upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
-    delete = S3Bucket.delete
+    delete_all = S3Bucket.delete_all
 
-    def failing(bucket: S3Bucket, key: str, *, version_id: str | None = None) -> None:
-        if key.endswith("1.jsonl"):
-            raise TransientError("the store is away")
-        delete(bucket, key, version_id=version_id)
+    def failing(bucket: S3Bucket, wanted: Sequence[tuple[str, str | None]]) -> Any:
+        error = TransientError("the store is away")
+        failed = {one: error for one in wanted if one[0].endswith("1.jsonl")}
+        return failed | delete_all(bucket, [one for one in wanted if one not in failed])
 
     offered = journey.tick(site).offered
     with monkeypatch.context() as patched:
-        patched.setattr(S3Bucket, "delete", failing)
+        patched.setattr(S3Bucket, "delete_all", failing)
         with pytest.raises(TransientError):
             journey.ingest_offers(site, offered)
     # The two that left are known to have left; the batch is loaded and stays so.
