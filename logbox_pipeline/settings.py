@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     max_members: int = Field(1_000, gt=0, description="An archive of more members stays unparsed.")
 
-    batch_files: int = Field(1_000, gt=0, description="Most files in one batch.")
+    batch_files: int = Field(2_500, gt=0, description="Most files in one batch.")
     batch_bytes: int = Field(256 * 1024**2, gt=0, description="Most bytes in one batch.")
     batch_wait_s: float = Field(
         5, ge=0, description="Oldest wait before a part-full batch is offered while others run."

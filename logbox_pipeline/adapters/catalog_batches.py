@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from logbox_pipeline.core.batching import (
+    TRANSIENT_BEFORE_SPLIT,
     AfterFailure,
     Candidate,
     after_failure,
@@ -283,6 +284,32 @@ def count_failure(
         # Nothing here can be poison: what is left is to write the manifests and clear landing.
         back_off(cursor, batch_id, attempt, error, now)
         return AfterFailure.AGAIN
+    if then is AfterFailure.SPLIT:
+        insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
+        _end(cursor, batch_id, "split", now)
+    else:
+        _fail_deliveries(cursor, [one.delivery_id for one in deliveries], error)
+        _end(cursor, batch_id, "failed", now)
+    return then
+
+
+def split_when_stuck(cursor: Any, batch_id: UUID, now: datetime) -> bool:
+    """Split a batch that has been backed off again and again, so that what one of its files waits
+    for keeps no other waiting. Nobody is to blame, and nothing fails. Returns whether it did."""
+    cursor.execute(
+        "select transient_failures from logbox.batches where batch_id = %s for update",
+        (str(batch_id),),
+    )
+    transient_failures = cursor.fetchone()[0]
+    deliveries = _deliveries(cursor, batch_id)
+    if transient_failures < TRANSIENT_BEFORE_SPLIT or len(deliveries) < 2:
+        return False
+    insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
+    _end(cursor, batch_id, "split", now)
+    return True
+
+
+def _end(cursor: Any, batch_id: UUID, state: str, now: datetime) -> None:
     # No later attempt of this batch will come to clear away what it had planned.
     cursor.execute(
         """
@@ -292,19 +319,14 @@ def count_failure(
         """,
         (str(batch_id),),
     )
-    if then is AfterFailure.SPLIT:
-        insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
-    else:
-        _fail_deliveries(cursor, [one.delivery_id for one in deliveries], error)
     cursor.execute(
         """
         update logbox.batches
         set state = %s, attempt = attempt + 1, finished_at = %s
         where batch_id = %s
         """,
-        ("split" if then is AfterFailure.SPLIT else "failed", now, str(batch_id)),
+        (state, now, str(batch_id)),
     )
-    return then
 
 
 def _deliveries(cursor: Any, batch_id: UUID) -> list[Candidate]:

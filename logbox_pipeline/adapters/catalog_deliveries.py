@@ -58,6 +58,23 @@ def of_batch(cursor: Any, batch_id: UUID, *states: str) -> list[Delivery]:
     return [delivery_of(row) for row in cursor.fetchall()]
 
 
+def not_archived(cursor: Any, batch_id: UUID) -> list[Delivery]:
+    """Verified deliveries of a batch whose bytes the archive does not hold, one of equal bytes."""
+    cursor.execute(
+        f"""
+        select distinct on (d.client, d.sha256) {_COLUMNS}
+        from logbox.deliveries d
+        where d.batch_id = %s and d.state = 'verified' and not exists (
+            select from logbox.objects o
+            where o.client = d.client and o.sha256 = d.sha256 and o.archived_at is not null
+        )
+        order by d.client, d.sha256, d.delivery_id
+        """,  # noqa: S608 - the columns are the dataclass's own field names
+        (str(batch_id),),
+    )
+    return [delivery_of(row) for row in cursor.fetchall()]
+
+
 def delivery_columns() -> str:
     """What to select of `logbox.deliveries d` for `delivery_of`."""
     return _COLUMNS

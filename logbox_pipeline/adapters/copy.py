@@ -1,6 +1,8 @@
 """Binary COPY of Arrow record batches into a Postgres table, through pgpq. No DDL here."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -35,7 +37,7 @@ def copy_batches(
         sql.Identifier(*table), sql.SQL(", ").join(map(sql.Identifier, schema.names))
     )
     try:
-        with translated():
+        with closing(stream), translated():
             cursor.copy_expert(statement, stream)
     except Exception:
         # psycopg2 reports an error of the stream as a cancelled COPY.
@@ -50,12 +52,12 @@ def copy_batches(
 
 
 class _CopyStream:
-    """The file psycopg2 reads from. `rows` counts what was handed over."""
+    """The file psycopg2 reads from. `rows` counts what was encoded."""
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         self.rows = 0
         self.error: Exception | None = None
-        self._chunks = self._encoded(schema, batches)
+        self._chunks = _ahead(self._encoded(schema, batches))
 
     def read(self, size: int = -1) -> bytes:
         """The next chunk, of any size: psycopg2 takes more than it asked for."""
@@ -64,6 +66,10 @@ class _CopyStream:
         except Exception as error:
             self.error = error
             raise
+
+    def close(self) -> None:
+        """Encode no more."""
+        self._chunks.close()
 
     def _encoded(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         encoder = _encoder(schema)
@@ -77,6 +83,15 @@ class _CopyStream:
                 if encoded:
                     yield encoded
         yield encoder.finish()
+
+
+def _ahead(chunks: Iterator[bytes]) -> Generator[bytes]:
+    """The same, each made on a thread while Postgres takes the one before it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, chunks, b"")
+        while chunk := coming.result():
+            coming = thread.submit(next, chunks, b"")
+            yield chunk
 
 
 def _encoder(schema: pa.Schema) -> ArrowToPostgresBinaryEncoder:

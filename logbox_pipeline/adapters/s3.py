@@ -75,7 +75,7 @@ def s3_client(
     attempts: int = 3,
 ) -> Any:
     """A boto3 S3 client with our timeouts and retries. It is safe to share between threads."""
-    return boto3.client(
+    client = boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name=region,
@@ -92,6 +92,15 @@ def s3_client(
             s3={"addressing_style": "path" if endpoint else "auto"},
         ),
     )
+    client.meta.events.register("request-created.s3.PutObject", _send_at_once)
+    return client
+
+
+def _send_at_once(request: Any, **_: Any) -> None:
+    """botocore asks before each body whether it may send it (Expect: 100-continue): a round trip
+    that costs as much as a small body."""
+    if int(request.headers.get("Content-Length", CHUNK_BYTES)) < CHUNK_BYTES:
+        del request.headers["Expect"]
 
 
 @dataclass(frozen=True)
@@ -278,10 +287,6 @@ class S3Bucket:
         only_if_absent: bool = False,
     ) -> StoredObject | None:
         size_bytes = path.stat().st_size
-        if size_bytes <= CHUNK_BYTES:
-            # Of a file botocore asks first whether it may send it: a round trip for each.
-            data = path.read_bytes()
-            return self._put(key, data, len(data), sha256, metadata or {}, only_if_absent)
         with path.open("rb") as file:
             return self._put(key, file, size_bytes, sha256, metadata or {}, only_if_absent)
 

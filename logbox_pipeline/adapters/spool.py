@@ -31,7 +31,6 @@ from logbox_pipeline.core.tables import (
     TelemetryTable,
 )
 
-FILE_NAME = "rows.arrow"
 MAX_DAMAGE_EVENTS = 10_000
 """Damage rows of one log in log_events; one last row counts the rest."""
 
@@ -105,7 +104,7 @@ class SpooledTopic:
 
 @dataclass(frozen=True)
 class Spooled:
-    """What one log holds. Small and picklable; the rows stay in the spool's folder.
+    """What one log holds. Small and picklable; the rows stay in the spool's file.
 
     damaged_ranges and damaged_bytes are exact, also past MAX_DAMAGE_EVENTS. `about` is the
     parser's About, `unreadable` its Unreadable; None when it yielded none.
@@ -138,12 +137,11 @@ class Spool:
     Raises TransientError when scratch is full or gone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / FILE_NAME).open("wb")
+            self._file = path.open("wb")
         except OSError as error:
-            raise _no_scratch(str(folder), error) from error
+            raise _no_scratch(str(path), error) from error
         self._offset = 0
         self._topics: dict[str, _Topic] = {}
         self._events: list[Segment] = []
@@ -392,14 +390,14 @@ def _largest(known: int | None, found: int) -> int:
 
 
 def telemetry_batches(
-    folder: Path, topic: SpooledTopic, table: TelemetryTable
+    path: Path, topic: SpooledTopic, table: TelemetryTable
 ) -> Iterator[pa.RecordBatch]:
     """The topic's rows in the shape of `tables.telemetry_schema(table)`, by instance and time.
 
     Streams from the mapped file. An instance whose clock steps back is sorted (stable, null clocks
     last), which holds that one instance in memory.
     """
-    mapped = map_rows(folder)
+    mapped = map_rows(path)
     for instance in topic.instances:
         read = (
             tables.telemetry_rows(
@@ -420,18 +418,18 @@ def telemetry_batches(
 
 
 def named_batches(
-    folder: Path, topic: SpooledTopic, instance: int, names: Sequence[str]
+    path: Path, topic: SpooledTopic, instance: int, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one instance as they were written: `t_boot_us`, `ts`, then the columns that a batch
     has, called by `names`, one per column of the topic."""
-    mapped = map_rows(folder)
+    mapped = map_rows(path)
     for segment, rows in _topic_segments(mapped, topic, _segments_of(topic, instance)):
         yield rows.rename_columns(["t_boot_us", "ts", *(names[place] for place in segment.layout)])
 
 
-def map_rows(folder: Path) -> mmap.mmap:
+def map_rows(path: Path) -> mmap.mmap:
     """The spool's file, for `field_batches`; mapped as long as something looks at it."""
-    return map_file(folder / FILE_NAME)
+    return map_file(path)
 
 
 def field_batches(
@@ -449,21 +447,21 @@ def field_batches(
         yield pa.RecordBatch.from_arrays(list(found.values()), list(found))
 
 
-def event_batches(folder: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
+def event_batches(path: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
     """`tables.EVENT_COLUMNS`, in the order of the log."""
-    return _batches(folder, spooled.event_segments, EVENT_COLUMNS)
+    return _batches(path, spooled.event_segments, EVENT_COLUMNS)
 
 
-def parameter_batches(folder: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
+def parameter_batches(path: Path, spooled: Spooled) -> Iterator[pa.RecordBatch]:
     """`tables.PARAMETER_COLUMNS`, in the order of the log."""
-    return _batches(folder, spooled.parameter_segments, PARAMETER_COLUMNS)
+    return _batches(path, spooled.parameter_segments, PARAMETER_COLUMNS)
 
 
 def _batches(
-    folder: Path, segments: Sequence[Segment], schema: pa.Schema
+    path: Path, segments: Sequence[Segment], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     if segments:
-        for _, rows in _read(map_rows(folder), ((segment, schema) for segment in segments)):
+        for _, rows in _read(map_rows(path), ((segment, schema) for segment in segments)):
             yield rows
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from logbox_pipeline.core.errors import LogboxError
+from logbox_pipeline.local.processes import end_group
 from logbox_pipeline.settings import Settings
 
 DLT_VERSION = "1.31.0"
@@ -97,10 +98,21 @@ def measure_plain_script(
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    # A group of its own: a peer's own workers go with it when the benchmark is ended.
+    peer = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        said, errors = (text.decode(errors="replace") for text in peer.communicate())
+    finally:
+        end_group(peer, grace_s=0)
+    if peer.returncode != 0:
         raise LogboxError(
             f"{' '.join(Path(word).name for word in command[:2])} failed:\n"
-            f"{(done.stdout + done.stderr)[-2_000:]}"
+            f"{(said + errors)[-2_000:]}"
         )
-    return done.stdout
+    return said

@@ -74,7 +74,8 @@ _MOST_HELD = 10_000
 
 def recognizes(head: memoryview, size: int) -> Likeness:
     raw = bytes(head)
-    return Likeness.SURE if _FIRST_LINES.match(raw) or _HEADER.search(raw) else Likeness.NO
+    has_header = b"\tElapsed Time (sec)\t" in raw and _HEADER.search(raw)
+    return Likeness.SURE if has_header or _FIRST_LINES.match(raw) else Likeness.NO
 
 
 def parse(source: memoryview, limits: Limits) -> Iterator[Item]:

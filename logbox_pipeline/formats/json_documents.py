@@ -26,6 +26,8 @@ _BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)?[\0 \t\r\n\x1e]*")
 _ARRAY = re.compile(rb'\[[ \t\r\n]*\{[ \t\r\n]*["}]')
 _PRETTY = re.compile(rb'(?m)^[ \t]*\{[ \t]*\r?\n[ \t]*"(?:[^"\\\n]|\\.)*"[ \t]*:')
 _PRETTY_ARRAY = re.compile(rb"(?m)^\[[ \t]*\r?\n[ \t]*\{")
+_OPEN_AT_END = re.compile(rb"[\[{][ \t]*\r?\n")
+"""What both of them need, found ten times as fast."""
 
 
 def recognizes(head: memoryview, size: int) -> Likeness:
@@ -51,7 +53,7 @@ def recognizes(head: memoryview, size: int) -> Likeness:
             is_otel = wrapped is not None and wrapped[0] in SEVERAL_NAMES
             if wrapped is not None and not is_otel and _is_entered(head, start, size):
                 return Likeness.SURE
-    further = _PRETTY.search(head) or _PRETTY_ARRAY.search(head)
+    further = _OPEN_AT_END.search(head) and (_PRETTY.search(head) or _PRETTY_ARRAY.search(head))
     return Likeness.MAYBE if further else Likeness.NO
 
 

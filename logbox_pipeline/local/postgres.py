@@ -41,7 +41,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 shared_buffers = '256MB'
 max_wal_size = '2GB'
-min_wal_size = '256MB'
+min_wal_size = '1GB'
 synchronous_commit = on
 # A load touches many partitions of many telemetry tables in one transaction.
 max_locks_per_transaction = 256

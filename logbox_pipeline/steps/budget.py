@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+_STATM = Path("/proc/self/statm")
 _PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>"""
 
@@ -55,7 +56,8 @@ class limited:  # noqa: N801 - reads as a word: with limited(budget)
         signal.signal(signal.SIGXCPU, _out_of_time)
         # The hard limit stays: who lowers it may not raise it again for the next file.
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        with _STATM.open("rb", buffering=0) as file:
+            pages = int(file.read().split()[5])
         mapped = pages * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_DATA, (mapped + self._budget.memory_bytes, self._hard))
 

@@ -70,11 +70,11 @@ def bound(cursor: Any, *, longest_idle_s: int = LONGEST_LOAD_S) -> None:
 
 
 def _events(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
-    return spool.event_batches(one.folder, result.spooled)
+    return spool.event_batches(one.rows, result.spooled)
 
 
 def _parameters(one: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
-    return spool.parameter_batches(one.folder, result.spooled)
+    return spool.parameter_batches(one.rows, result.spooled)
 
 
 def _track(_: ReadLog, result: ParsedLog) -> Iterator[pa.RecordBatch]:
@@ -102,7 +102,7 @@ def _copy_telemetry(
 
     def rows() -> Iterator[pa.RecordBatch]:
         for one, topic in parsed.by_table[table.format, table.topic]:
-            for batch in spool.telemetry_batches(one.folder, topic, table):
+            for batch in spool.telemetry_batches(one.rows, topic, table):
                 yield tables.postgres_rows(batch, one.log.log_id, day, schema)
 
     leaf = telemetry_tables.partition_of(table.table_name, received_on)

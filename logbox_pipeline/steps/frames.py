@@ -16,7 +16,7 @@ from logbox_pipeline.core.tables import EVENT_COLUMNS, PARAMETER_COLUMNS
 _FRAME_COLUMNS = ("instance", "t_boot_us", "ts")
 
 
-def topic_frame(folder: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
+def topic_frame(rows: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
     """All rows of one topic: `instance`, `t_boot_us`, `ts`, then the fields by source name.
 
     A field whose type changed has a second column with the type in brackets; one that is called
@@ -30,20 +30,20 @@ def topic_frame(folder: Path, spooled: Spooled, topic: str) -> pd.DataFrame:
     pieces = [
         piece.add_column(0, "instance", pa.repeat(pa.scalar(one.instance), piece.num_rows))
         for one in found.instances
-        for piece in spool.named_batches(folder, found, one.instance, _names(found))
+        for piece in spool.named_batches(rows, found, one.instance, _names(found))
     ]
     return _frame(pa.concat_tables(map(_table, pieces), promote_options="default"))
 
 
-def events_frame(folder: Path, spooled: Spooled) -> pd.DataFrame:
+def events_frame(rows: Path, spooled: Spooled) -> pd.DataFrame:
     """`log_events` of the log: seq, ts, t_boot_us, level, source, message, attributes."""
-    return _frame(pa.Table.from_batches(spool.event_batches(folder, spooled), EVENT_COLUMNS))
+    return _frame(pa.Table.from_batches(spool.event_batches(rows, spooled), EVENT_COLUMNS))
 
 
-def parameters_frame(folder: Path, spooled: Spooled) -> pd.DataFrame:
+def parameters_frame(rows: Path, spooled: Spooled) -> pd.DataFrame:
     """`log_parameters` of the log: seq, t_boot_us, name, kind, value, value_type."""
-    rows = spool.parameter_batches(folder, spooled)
-    return _frame(pa.Table.from_batches(rows, PARAMETER_COLUMNS))
+    batches = spool.parameter_batches(rows, spooled)
+    return _frame(pa.Table.from_batches(batches, PARAMETER_COLUMNS))
 
 
 def _names(topic: SpooledTopic) -> list[str]:

@@ -13,7 +13,7 @@ from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import attempt, claim
 from logbox_pipeline.steps.head_start import head_start
 from logbox_pipeline.steps.load import load
-from logbox_pipeline.steps.parse import parse
+from logbox_pipeline.steps.parse import begin_parsing, parse
 from logbox_pipeline.steps.parse_pool import make_ready
 from logbox_pipeline.steps.report import StepReport
 from logbox_pipeline.steps.settle import settle
@@ -34,10 +34,11 @@ def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
         started_at, watch = site.now(), report.Stopwatch()
         verified = verify(site, held)
         yield report.verified(verified, deliveries, started_at, watch.lap())
-        archived = archive(site, held)
-        yield report.archived(archived, watch.lap())
         with head_start(site, held) as ahead:
-            parsed = parse(site, held, ahead)
+            with begin_parsing(site, held) as early:
+                archived = archive(site, held)
+                yield report.archived(archived, watch.lap())
+                parsed = parse(site, held, ahead, early)
             parsing_s = watch.lap()
             loaded = load(site, held, parsed, ahead)
         yield report.parsed(parsed, loaded.lake, deliveries, parsing_s)

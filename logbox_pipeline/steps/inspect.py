@@ -24,13 +24,13 @@ from logbox_pipeline.steps.unwrap_worker import InnerLog, RefusedInner, Unwrappe
 
 @dataclass(frozen=True)
 class InspectedLog:
-    """One log of the file; its rows stand in `folder` as long as the inspection is open."""
+    """One log of the file; its rows stand in the file `rows` as long as the inspection is open."""
 
     member: str
     sha256: str
     size_bytes: int
     result: ParsedLog | UnparsedLog
-    folder: Path
+    rows: Path
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -39,21 +39,21 @@ class InspectedLog:
 
     def frame(self, topic: str) -> pd.DataFrame:
         """Every row of a topic, as `steps.frames.topic_frame` gives it."""
-        return topic_frame(self.folder, self._parsed.spooled, topic)
+        return topic_frame(self.rows, self._parsed.spooled, topic)
 
     def events(self) -> pd.DataFrame:
-        return events_frame(self.folder, self._parsed.spooled)
+        return events_frame(self.rows, self._parsed.spooled)
 
     def events_by_level(self) -> Counter[int | None]:
         """How many events of each level; None: those whose source gives none."""
         counts: Counter[int | None] = Counter()
-        for batch in event_batches(self.folder, self._parsed.spooled):
+        for batch in event_batches(self.rows, self._parsed.spooled):
             for one in batch.column("level").value_counts():
                 counts[one["values"].as_py()] += one["counts"].as_py()
         return counts
 
     def parameters(self) -> pd.DataFrame:
-        return parameters_frame(self.folder, self._parsed.spooled)
+        return parameters_frame(self.rows, self._parsed.spooled)
 
     @property
     def _parsed(self) -> ParsedLog:
@@ -97,11 +97,11 @@ def _inspect(settings: Settings, path: Path, now: datetime, scratch: Path) -> In
         unread = InspectedLog("", sha256, size_bytes, why_nothing(opened), scratch)
         return Inspection(path, sha256, size_bytes, opened.wrapper, (unread,), opened.refused)
     jobs = [
-        Job(one.path, scratch / str(number), now, one.size_bytes, one.lost)
+        Job(one.path, scratch / f"{number}.arrow", now, one.size_bytes, one.lost)
         for number, one in enumerate(opened.logs)
     ]
     logs = tuple(
-        InspectedLog(one.member, one.sha256, one.size_bytes, result, job.folder)
+        InspectedLog(one.member, one.sha256, one.size_bytes, result, job.rows)
         for one, job, result in zip(opened.logs, jobs, parse_all(settings, jobs), strict=True)
     )
     return Inspection(path, sha256, size_bytes, opened.wrapper, logs, opened.refused)

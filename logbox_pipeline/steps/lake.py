@@ -126,5 +126,5 @@ def _telemetry(
     parsed: ParsedBatch, table: TelemetryTable
 ) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one, topic in parsed.by_table[table.format, table.topic]:
-        for batch in spool.telemetry_batches(one.folder, topic, table):
+        for batch in spool.telemetry_batches(one.rows, topic, table):
             yield one.log, batch

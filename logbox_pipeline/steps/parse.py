@@ -5,6 +5,7 @@ The rows stand in scratch when this ends; nothing counts yet.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -29,11 +30,12 @@ from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTabl
 from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps.lake_file import WrittenFile, write_file
 from logbox_pipeline.steps.new_names import NewNames
-from logbox_pipeline.steps.parse_pool import Job, parse_all
+from logbox_pipeline.steps.parse_pool import Begun, Job, begun, parse_all
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.supersede import Growth, find_growth
-from logbox_pipeline.steps.unwrap import FoundLog, unwrap
+from logbox_pipeline.steps.unwrap import FoundLog, is_wrapper, unwrap
+from logbox_pipeline.steps.verify import scratch_file
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class Unparsed:
 
 @dataclass(frozen=True)
 class ReadLog:
-    """An owned log and what parsing gave; its rows stand in `folder`."""
+    """An owned log and what parsing gave; its rows stand in the file `rows`."""
 
     log: OwnedLog
-    folder: Path
+    rows: Path
     result: ParsedLog | UnparsedLog
 
 
@@ -135,13 +137,32 @@ class Ahead(Protocol):
     def give_way(self) -> None: ...
 
 
-def parse(site: Site, held: Claim, ahead: Ahead | None = None) -> ParsedBatch:
+@contextmanager
+def begin_parsing(site: Site, held: Claim) -> Iterator[Begun | None]:
+    """Parse what was verified and is new while the block archives it. Nobody owns it yet, and its
+    rows count for nothing before `parse` asks for them; wrappers wait for it."""
+    with site.transaction() as cursor:
+        fence(cursor, held)
+        new = catalog_deliveries.not_archived(cursor, held.batch_id)
+    paths = [(one, scratch_file(site.folder(held), one.delivery_id)) for one in new]
+    jobs = [
+        Job(path, _rows(path), one.received_at, one.size_bytes)
+        for one, path in paths
+        if not is_wrapper(path)
+    ]
+    with begun(site.settings, jobs) as early:
+        yield early
+
+
+def parse(
+    site: Site, held: Claim, ahead: Ahead | None = None, early: Begun | None = None
+) -> ParsedBatch:
     """Own, parse and name the logs of a batch whose bytes are archived."""
     folder = site.folder(held)
     owned, duplicates, refused = _take_ownership(site, held, folder)
     site.reach("after_ownership")
     growth = find_growth(site, folder, {one.log.log_id: one.path for one in owned})
-    parsed = parse_logs(site, folder, held.received_on, owned, growth, ahead)
+    parsed = parse_logs(site, folder, held.received_on, owned, growth, ahead, early)
     return replace(parsed, duplicates=duplicates, refused=refused)
 
 
@@ -152,11 +173,12 @@ def parse_logs(
     logs: list[FoundLog],
     growth: Growth | None = None,
     ahead: Ahead | None = None,
+    early: Begun | None = None,
 ) -> ParsedBatch:
     """Parse and name logs of one day, whoever owns them. Their rows stand in `folder`."""
     growth = growth or Growth()
     read: list[ReadLog] = []
-    reading = _handed_on(_read(site, folder, logs, growth, read), ahead)
+    reading = _handed_on(_read(site, logs, growth, read, early), ahead)
     written = _written(folder, reading, read)
     site.reach("after_parse")
     named = _name_tables(site, received_on, read, ahead)
@@ -209,7 +231,11 @@ def _take_ownership(
 
 
 def _read(
-    site: Site, folder: Path, owned: list[FoundLog], growth: Growth, read: list[ReadLog]
+    site: Site,
+    owned: list[FoundLog],
+    growth: Growth,
+    read: list[ReadLog],
+    early: Begun | None,
 ) -> Iterator[ReadLog]:
     """Parse in log_id order; each log is added to `read` and handed on while others are parsed.
 
@@ -223,18 +249,22 @@ def _read(
         now = [one for one in left if one.log.log_id not in gone]
         if not now:
             return
-        yield from _read_some(site, folder, now, read, names)
+        yield from _read_some(site, now, read, names, early)
         left = [one for one in left if one.log.log_id in gone]
         loading = _parsed(read)
 
 
 def _read_some(
-    site: Site, folder: Path, some: list[FoundLog], read: list[ReadLog], names: NewNames
+    site: Site,
+    some: list[FoundLog],
+    read: list[ReadLog],
+    names: NewNames,
+    early: Begun | None,
 ) -> Iterator[ReadLog]:
     jobs = [
         Job(
             one.path,
-            folder / str(one.log.log_id),
+            _rows(one.path),
             one.log.received_at,
             one.log.size_bytes,
             one.lost,
@@ -242,12 +272,17 @@ def _read_some(
         for one in some
         if one.unread is None
     ]
-    results = parse_all(site.settings, jobs)
+    results = parse_all(site.settings, jobs, early)
     for found in some:
         result = found.unread or names.judge(found.log.client, next(results))
-        one = ReadLog(found.log, folder / str(found.log.log_id), result)
+        one = ReadLog(found.log, _rows(found.path), result)
         read.append(one)
         yield one
+
+
+def _rows(path: Path) -> Path:
+    """Where the rows of the log at `path` stand."""
+    return path.with_name(f"{path.name}.arrow")
 
 
 def _parsed(read: Iterable[ReadLog]) -> set[UUID]:
@@ -257,14 +292,14 @@ def _parsed(read: Iterable[ReadLog]) -> set[UUID]:
 def _events(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one in read:
         if isinstance(one.result, ParsedLog):
-            for batch in spool.event_batches(one.folder, one.result.spooled):
+            for batch in spool.event_batches(one.rows, one.result.spooled):
                 yield one.log, batch
 
 
 def _parameters(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:
     for one in read:
         if isinstance(one.result, ParsedLog):
-            for batch in spool.parameter_batches(one.folder, one.result.spooled):
+            for batch in spool.parameter_batches(one.rows, one.result.spooled):
                 yield one.log, batch
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -42,11 +42,11 @@ _WALL_PER_CPU = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One log to parse: `path` is read, `folder` takes its rows; `lost` are ranges of the wrapper
-    it came out of."""
+    """One log to parse: `path` is read, the file `rows` takes its rows; `lost` are ranges of the
+    wrapper it came out of."""
 
     path: Path
-    folder: Path
+    rows: Path
     received_at: datetime
     size_bytes: int
     lost: tuple[Lost, ...] = ()
@@ -62,21 +62,64 @@ class UnwrapJob:
     size_bytes: int
 
 
+Result = ParsedLog | UnparsedLog
 _Result = TypeVar("_Result")
 
 
-def parse_all(settings: Settings, jobs: Sequence[Job]) -> Iterator[ParsedLog | UnparsedLog]:
-    """Results in the order of `jobs`, each as soon as it and those before it are there."""
+@dataclass(frozen=True)
+class Begun:
+    """Logs that are being parsed before anybody has asked for them, and the pool that does it."""
 
-    def schedule(pool: ProcessPool, job: Job) -> ProcessFuture[ParsedLog | UnparsedLog]:
+    pool: ProcessPool
+    futures: dict[Job, ProcessFuture[Result] | None]
+
+
+@contextmanager
+def begun(settings: Settings, jobs: Sequence[Job]) -> Iterator[Begun | None]:
+    """Parse `jobs` while the block does something else; `parse_all` takes those that are asked for.
+
+    What still runs when the block ends is waited for, or stopped when it ends by an error.
+    """
+    if not jobs:
+        yield None
+        return
+    schedule = _parsing(settings)
+    with _pool(min(settings.parse_workers, len(jobs))) as pool:
+        yield Begun(pool, {job: _scheduled(pool, job, schedule) for job in jobs})
+
+
+def parse_all(
+    settings: Settings, jobs: Sequence[Job], begun: Begun | None = None
+) -> Iterator[Result]:
+    """Results in the order of `jobs`, each as soon as it and those before it are there.
+
+    What was `begun` and is not among them is stopped.
+    """
+    schedule = _parsing(settings)
+    if begun is None:
+        pool = _pool(min(settings.parse_workers, len(jobs)))
+        return _in_order(pool, jobs, schedule, UnparsedLog, len(jobs))
+    for job in begun.futures.keys() - set(jobs):
+        unwanted: Any = begun.futures.pop(job)
+        if unwanted is not None:
+            unwanted.cancel()
+
+    def begun_or_new(pool: ProcessPool, job: Job) -> ProcessFuture[Result]:
+        return begun.futures.pop(job, None) or schedule(pool, job)
+
+    return _in_order(nullcontext(begun.pool), jobs, begun_or_new, UnparsedLog, len(jobs))
+
+
+def _parsing(settings: Settings) -> Callable[[ProcessPool, Job], ProcessFuture[Result]]:
+    def schedule(pool: ProcessPool, job: Job) -> ProcessFuture[Result]:
         budget = _budget(settings, job.size_bytes)
         return pool.schedule(
             parse_log,
-            args=(job.path, job.folder, job.received_at, budget, job.lost),
+            args=(job.path, job.rows, job.received_at, budget, job.lost),
             timeout=budget.cpu_s * _WALL_PER_CPU,
         )
 
-    return _in_order(settings, jobs, schedule, UnparsedLog, len(jobs))
+    return schedule
 
 
 def unwrap_all(settings: Settings, jobs: Sequence[UnwrapJob]) -> Iterator[Unwrapped]:
@@ -100,11 +143,12 @@ def unwrap_all(settings: Settings, jobs: Sequence[UnwrapJob]) -> Iterator[Unwrap
         why = reason.replace("parser", "unwrap"), detail.replace("parser", "unwrapping")
         return Unwrapped(None, (), (RefusedInner("", *why),))
 
-    return _in_order(settings, jobs, schedule, nothing, 2 * settings.parse_workers)
+    pool = _pool(min(settings.parse_workers, len(jobs)))
+    return _in_order(pool, jobs, schedule, nothing, 2 * settings.parse_workers)
 
 
 def _in_order(
-    settings: Settings,
+    opening: AbstractContextManager[ProcessPool],
     jobs: Sequence[Any],
     schedule: Callable[[ProcessPool, Any], ProcessFuture[_Result]],
     give_up: Callable[[str, str], _Result],
@@ -113,7 +157,7 @@ def _in_order(
     """`give_up` makes the result of a file that hung or killed its worker twice."""
     if not jobs:
         return
-    with _pool(min(settings.parse_workers, len(jobs))) as pool:
+    with opening as pool:
         ahead: deque[tuple[Any, ProcessFuture[_Result] | None]] = deque()
         waiting = iter(jobs)
         while True:

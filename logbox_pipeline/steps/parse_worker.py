@@ -46,18 +46,18 @@ class UnparsedLog:
 
 def parse_log(
     path: Path,
-    folder: Path,
+    rows: Path,
     received_at: datetime,
     budget: Budget,
     lost: Iterable[Lost] = (),
 ) -> ParsedLog | UnparsedLog:
-    """Recognize a log by its content and spool its rows into `folder`.
+    """Recognize a log by its content and spool its rows to the file `rows`.
 
     `lost` is what its wrapper lost of it: ranges of the wrapper's bytes, told as damage too.
     """
     try:
         with limited(budget):
-            return _parse(path, folder, received_at, lost)
+            return _parse(path, rows, received_at, lost)
     except OutOfTime:
         return UnparsedLog(
             "parser_timeout", f"took more than {budget.cpu_s} s of CPU time (LOGBOX_PARSE_CPU_S)"
@@ -77,7 +77,7 @@ def parse_log(
 
 
 def _parse(
-    path: Path, folder: Path, received_at: datetime, lost: Iterable[Lost]
+    path: Path, rows: Path, received_at: datetime, lost: Iterable[Lost]
 ) -> ParsedLog | UnparsedLog:
     size = path.stat().st_size
     if size == 0:
@@ -91,7 +91,7 @@ def _parse(
         start = bytes(source[:16]).hex(" ")
         return UnparsedLog("unknown_format", f"no parser knows these bytes: {start} ...")
     known = recognized.format
-    with Spool(folder) as spool, kept_small(mapped):
+    with Spool(rows) as spool, kept_small(mapped):
         for item in known.parse(source, limits):
             spool.write(item)
         for one in lost:
@@ -105,7 +105,7 @@ def _parse(
             known.parser_version,
         )
     try:
-        found, error = track_of(folder, known.name, spooled, spooled.about), None
+        found, error = track_of(rows, known.name, spooled, spooled.about), None
     except _BUGS as bug:
         # The log's own rows are there, and worth more than what is made of them.
         found, error = None, f"{type(bug).__name__}: {bug}"[:1_000]

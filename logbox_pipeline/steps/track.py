@@ -29,14 +29,14 @@ FORMATS = {
 }
 
 
-def track_of(folder: Path, format: str, spooled: Spooled, about: About | None) -> LogTrack | None:
-    """The track of the log spooled in `folder`; None for a format without one, and for a log
+def track_of(rows: Path, format: str, spooled: Spooled, about: About | None) -> LogTrack | None:
+    """The track of the log spooled to the file `rows`; None for a format without one, and for a log
     without a row that a track could be made of."""
     known = FORMATS.get(format)
     topics = {one.topic: one for one in spooled.topics}
     if known is None or not any(mapped.topic in topics for mapped in known.mapping):
         return None
-    mapped = map_rows(folder)
+    mapped = map_rows(rows)
     with kept_small(mapped):
         return track(known, _SpooledTopics(mapped, topics), about)
 

@@ -55,7 +55,7 @@ def unwrap(site: Site, folder: Path, deliveries: Sequence[Delivery]) -> FoundBat
             one.size_bytes,
         )
         for one in deliveries
-        if looks_wrapped(_head(scratch_file(folder, one.delivery_id)))
+        if is_wrapper(scratch_file(folder, one.delivery_id))
     }
     opened = _open(site, list(wrapped.values()))
     logs: list[FoundLog] = []
@@ -149,6 +149,7 @@ def _log(
     )
 
 
-def _head(path: Path) -> bytes:
+def is_wrapper(path: Path) -> bool:
+    """Whether the file may hold other files, by its first bytes."""
     with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
+        return looks_wrapped(file.read(HEAD_BYTES))

@@ -23,6 +23,8 @@ from logbox_pipeline.formats.stream import (
     Unreadable,
 )
 
+ROWS = "rows.arrow"
+
 
 def rows(
     t_boot_us: list[int | None],
@@ -51,7 +53,7 @@ def events(*messages: str, **fields: object) -> Events:
 
 
 def spooled(folder: Path, *items: Item) -> Spooled:
-    with Spool(folder) as written:
+    with Spool(folder / ROWS) as written:
         for item in items:
             written.write(item)
         # The summary crosses from the worker to the main process.
@@ -62,11 +64,12 @@ def read(folder: Path, log: Spooled, topic: int = 0) -> pa.Table:
     found = log.topics[topic]
     table, _ = tables.assign_names(tables.WantedTopic("ulog", found.topic, found.columns), (), ())
     schema = tables.telemetry_schema(table)
-    return pa.Table.from_batches(telemetry_batches(folder, found, table), schema)
+    return pa.Table.from_batches(telemetry_batches(folder / ROWS, found, table), schema)
 
 
 def read_events(folder: Path, log: Spooled) -> list[dict]:
-    return pa.Table.from_batches(event_batches(folder, log), tables.EVENT_COLUMNS).to_pylist()
+    rows = event_batches(folder / ROWS, log)
+    return pa.Table.from_batches(rows, tables.EVENT_COLUMNS).to_pylist()
 
 
 def test_rows_come_back_by_instance_and_in_order(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_parameters_and_what_the_log_says_of_itself(tmp_path: Path) -> None:
     )
     about = About(TimeSource.GPS, recorded_from=datetime(2026, 1, 1, tzinfo=UTC), info={"a": 1})
     log = spooled(tmp_path, Parameters(parameters), Parameters(parameters), about)
-    back = pa.Table.from_batches(spool.parameter_batches(tmp_path, log)).to_pylist()
+    back = pa.Table.from_batches(spool.parameter_batches(tmp_path / ROWS, log)).to_pylist()
     assert [(row["seq"], row["name"]) for row in back] == [(0, "A"), (1, "B"), (2, "A"), (3, "B")]
     assert log.parameters == 4
     assert log.about == about
@@ -211,7 +214,7 @@ def timed(ts_us: list[int | None], t_boot_us: list[int | None]) -> Rows:
 
 
 def spooled_instance(folder: Path, *items: Item) -> spool.SpooledInstance:
-    with Spool(folder) as written:
+    with Spool(folder / ROWS) as written:
         for item in items:
             written.write(item)
         [topic] = written.close().topics

@@ -78,6 +78,25 @@ def test_a_put_is_answered_with_the_checksum_that_proves_it(
         assert from_base64(put.checksum_sha256) == sha256
 
 
+def test_a_small_body_goes_at_once_and_a_large_one_when_the_store_wants_it(
+    stack: Stack, buckets: str, tmp_path: Path
+) -> None:
+    store = s3_bucket(stack, f"{buckets}store")
+    asked: list[str | None] = []
+
+    def note(request: Any, **_: Any) -> None:
+        asked.append(request.headers.get("Expect"))
+
+    store.client.meta.events.register("before-send.s3.PutObject", note)
+    for size_bytes in (0, 3, 1024 * 1024):
+        path, sha256 = write(tmp_path, b"x" * size_bytes)
+        store.put_file("a", path, sha256)
+    store.put_bytes("a", b"receipt")
+    assert asked[:2] == [None, None]
+    assert asked[2] in (b"100-continue", "100-continue")
+    assert asked[3] is None
+
+
 def test_bytes_damaged_on_their_way_are_not_kept(store: ObjectStore, tmp_path: Path) -> None:
     path, _ = write(tmp_path, b"abc")
     with pytest.raises(TransientError, match="BadDigest"):

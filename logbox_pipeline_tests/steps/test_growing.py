@@ -116,9 +116,9 @@ def test_a_whole_series_in_one_batch_parses_the_last_alone(
     parsed: list[int] = []
     parse_all = parse_step.parse_all
 
-    def counted(settings: Any, jobs: Any) -> Any:
+    def counted(settings: Any, jobs: Any, begun: Any = None) -> Any:
         parsed.extend(job.size_bytes for job in jobs)
-        return parse_all(settings, jobs)
+        return parse_all(settings, jobs, begun)
 
     monkeypatch.setattr(parse_step, "parse_all", counted)
     for count in range(1, 12):
@@ -211,8 +211,8 @@ def test_longer_log_that_cannot_be_read_takes_no_rows_away(
 ) -> None:
     parse_all = parse_step.parse_all
 
-    def fails_on_long(settings: Any, jobs: Any) -> Any:
-        for job, result in zip(jobs, parse_all(settings, jobs), strict=True):
+    def fails_on_long(settings: Any, jobs: Any, begun: Any = None) -> Any:
+        for job, result in zip(jobs, parse_all(settings, jobs, begun), strict=True):
             is_it = job.size_bytes == len(LONG)
             yield UnparsedLog("parser_timeout", "a busy machine") if is_it else result
 
@@ -231,7 +231,7 @@ def test_longer_log_that_cannot_be_read_takes_no_rows_away(
 def test_unread_beginning_gives_way_and_is_no_open_matter(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unread(settings: Any, jobs: Any) -> Any:
+    def unread(settings: Any, jobs: Any, begun: Any = None) -> Any:
         return iter([UnparsedLog("parser_timeout", "a busy machine")] * len(jobs))
 
     with monkeypatch.context() as patched:

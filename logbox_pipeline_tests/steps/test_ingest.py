@@ -1,9 +1,11 @@
 """From landing to Postgres and the lake: once each, whatever arrives and however often."""
 
+import gzip
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,9 @@ import psycopg2
 import pytest
 
 from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.settings import Settings
+from logbox_pipeline.steps import archive as archive_step
+from logbox_pipeline.steps import parse as parse_step
 from logbox_pipeline.steps import parse_pool
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
@@ -318,3 +323,45 @@ def test_a_folder_for_temporary_files_that_is_named_too_long_says_so(tmp_path: P
     assert done.returncode == 1
     assert "TransientError: cannot start the parsers' server" in done.stderr
     assert "set TMPDIR" in done.stderr
+
+
+def test_what_is_new_is_parsed_while_it_is_archived(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/old.jsonl", jsonl("old"))
+    journey.ingest_all(site)
+    upload(site, "landing/acme/d1/again.jsonl", jsonl("old"))
+    upload(site, "landing/acme/d1/wrapped.jsonl.gz", gzip.compress(jsonl("wrapped")))
+    for name in ("new", "same"):
+        upload(site, f"landing/acme/d1/{name}.jsonl", jsonl("new"))
+    begun_sizes: list[int] = []
+    really = parse_step.begun
+
+    def seen(settings: Settings, jobs: Sequence[parse_pool.Job]) -> Any:
+        begun_sizes.extend(one.size_bytes for one in jobs)
+        return really(settings, jobs)
+
+    monkeypatch.setattr(parse_step, "begun", seen)
+    journey.ingest_all(site)
+    assert begun_sizes == [len(jsonl("new"))]
+    assert sorted(
+        message for (message,) in rows(site, "select message from logbox.log_events")
+    ) == ["new", "old", "wrapped"]
+
+
+def test_archive_that_fails_leaves_no_trace_of_what_was_parsed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("a"))
+
+    def away(*_: Any) -> None:
+        raise TransientError("the archive is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive_step, "put_proven", away)
+        with pytest.raises(TransientError):
+            journey.ingest_all(site)
+    assert one(site, "select count(*) from logbox.logs") == 0
+    journey.change(site, "update logbox.batches set not_before = null")
+    journey.ingest_all(site)
+    assert rows(site, "select message from logbox.log_events") == [("a",)]

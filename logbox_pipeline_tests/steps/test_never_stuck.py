@@ -214,8 +214,10 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
     archive(site, second)
     parse_all = parsing.parse_all
 
-    def one_times_out(settings: Settings, jobs: Sequence[Job]) -> Iterator[ParsedLog | UnparsedLog]:
-        for place, result in enumerate(parse_all(settings, jobs)):
+    def one_times_out(
+        settings: Settings, jobs: Sequence[Job], begun: Any = None
+    ) -> Iterator[ParsedLog | UnparsedLog]:
+        for place, result in enumerate(parse_all(settings, jobs, begun)):
             yield UnparsedLog("parser_timeout", "a busy machine") if place == 0 else result
 
     lock = lake.catalog_logs.lock_abandoned

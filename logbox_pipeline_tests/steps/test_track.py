@@ -23,16 +23,16 @@ RECEIVED_AT = datetime(2026, 12, 1, tzinfo=UTC)
 real_logs = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/samples is not here")
 
 
-def flown(data: bytes, folder: Path, batch_rows: int = 65_536) -> LogTrack | None:
+def flown(data: bytes, rows: Path, batch_rows: int = 65_536) -> LogTrack | None:
     limits = Limits(received_at=RECEIVED_AT, batch_rows=batch_rows)
     source = memoryview(data)
     recognized = recognize(source, limits)
     assert recognized is not None
-    with Spool(folder) as spool:
+    with Spool(rows) as spool:
         for item in recognized.format.parse(source, limits):
             spool.write(item)
         spooled = spool.close()
-    found = track_of(folder, recognized.format.name, spooled, spooled.about)
+    found = track_of(rows, recognized.format.name, spooled, spooled.about)
     if found is not None:
         found.track.validate(full=True)
         assert found.track.schema == TRACK_COLUMNS
@@ -100,7 +100,7 @@ def test_other_formats_have_no_track(tmp_path: Path) -> None:
 def test_a_simulated_telemetry_log(autopilot: str, name: str, mode: str, tmp_path: Path) -> None:
     out = BytesIO()
     write_tlog(out, seed=3, duration_s=200, autopilot=autopilot)
-    found = flown(out.getvalue(), tmp_path)
+    found = flown(out.getvalue(), tmp_path / "spool")
     assert found is not None
     assert (found.autopilot, found.airframe) == (name, "quadrotor")
     assert found.track["mode"][100].as_py() == mode
@@ -114,7 +114,7 @@ def test_a_simulated_telemetry_log(autopilot: str, name: str, mode: str, tmp_pat
 def test_a_telemetry_log_without_receive_times_is_told_by_the_boot_clock(tmp_path: Path) -> None:
     out = BytesIO()
     write_tlog(out, seed=3, duration_s=200, has_times=False)
-    found = flown(out.getvalue(), tmp_path)
+    found = flown(out.getvalue(), tmp_path / "spool")
     assert found is not None
     (flight,) = found.flights
     assert flight.takeoff_at is None
@@ -124,7 +124,7 @@ def test_a_telemetry_log_without_receive_times_is_told_by_the_boot_clock(tmp_pat
 def test_a_simulated_flight_of_the_dji_app(tmp_path: Path) -> None:
     out = BytesIO()
     write_dji_app(out, seed=3, duration_s=200)
-    found = flown(out.getvalue(), tmp_path)
+    found = flown(out.getvalue(), tmp_path / "spool")
     assert found is not None
     (flight,) = found.flights
     assert flight.duration_s == pytest.approx(199, abs=2)
@@ -158,7 +158,7 @@ def test_flights_of_real_logs(
     flights: list[tuple[int, int, str]],
     tmp_path: Path,
 ) -> None:
-    found = flown((SAMPLES / name).read_bytes(), tmp_path)
+    found = flown((SAMPLES / name).read_bytes(), tmp_path / "spool")
     assert found is not None
     assert (found.autopilot, found.airframe) == (autopilot, airframe)
     seen = [(f.first_second, f.last_second, f.end_state.value) for f in found.flights]
