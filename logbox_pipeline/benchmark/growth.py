@@ -25,6 +25,7 @@ from logbox_pipeline.benchmark.workload import LogFile, make_files, upload_files
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.settings import Settings
 from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.manifest import tell_all
 from logbox_pipeline.steps.sense import Tick, sense
 from logbox_pipeline.steps.site import Site, open_site
 
@@ -153,6 +154,8 @@ def _batch(settings: Settings, files: list[LogFile], prefix: str) -> Spent:
 def _empty_tick(settings: Settings) -> Spent:
     """A tick when nothing is new and nothing owed any more."""
     site = open_site(settings)
+    # What a tick tells the archive only when it has settled is told at once.
+    tell_all(site)
     for _ in range(_TICKS_TO_CALM):
         if is_calm(site):
             break
