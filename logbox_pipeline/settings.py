@@ -115,7 +115,9 @@ class Settings(BaseSettings):
     run_dead_after_s: int = Field(
         60, gt=0, description="A started run without heartbeat for so long is dead."
     )
-    parse_workers: int = Field(2, gt=0, description="Parser processes of one run.")
+    parse_workers: int = Field(
+        2, gt=0, description="Parser processes of one run; as many again while it opens wrappers."
+    )
     parse_memory_bytes: int = Field(
         1024**3, gt=0, description="Memory limit of one parser process, before its file's share."
     )

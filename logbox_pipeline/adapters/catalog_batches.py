@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from logbox_pipeline.core.batching import (
-    TRANSIENT_BEFORE_SPLIT,
     AfterFailure,
     Candidate,
     after_failure,
@@ -291,22 +290,6 @@ def count_failure(
         _fail_deliveries(cursor, [one.delivery_id for one in deliveries], error)
         _end(cursor, batch_id, "failed", now)
     return then
-
-
-def split_when_stuck(cursor: Any, batch_id: UUID, now: datetime) -> bool:
-    """Split a batch that has been backed off again and again, so that what one of its files waits
-    for keeps no other waiting. Nobody is to blame, and nothing fails. Returns whether it did."""
-    cursor.execute(
-        "select transient_failures from logbox.batches where batch_id = %s for update",
-        (str(batch_id),),
-    )
-    transient_failures = cursor.fetchone()[0]
-    deliveries = _deliveries(cursor, batch_id)
-    if transient_failures < TRANSIENT_BEFORE_SPLIT or len(deliveries) < 2:
-        return False
-    insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
-    _end(cursor, batch_id, "split", now)
-    return True
 
 
 def _end(cursor: Any, batch_id: UUID, state: str, now: datetime) -> None:

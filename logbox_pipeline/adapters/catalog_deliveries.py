@@ -59,7 +59,8 @@ def of_batch(cursor: Any, batch_id: UUID, *states: str) -> list[Delivery]:
 
 
 def not_archived(cursor: Any, batch_id: UUID) -> list[Delivery]:
-    """Verified deliveries of a batch whose bytes the archive does not hold, one of equal bytes."""
+    """Verified deliveries of a batch whose bytes the archive does not hold; of equal bytes the one
+    that came first, whose log it will be."""
     cursor.execute(
         f"""
         select distinct on (d.client, d.sha256) {_COLUMNS}
@@ -68,7 +69,7 @@ def not_archived(cursor: Any, batch_id: UUID) -> list[Delivery]:
             select from logbox.objects o
             where o.client = d.client and o.sha256 = d.sha256 and o.archived_at is not null
         )
-        order by d.client, d.sha256, d.delivery_id
+        order by d.client, d.sha256, d.received_at, d.delivery_id
         """,  # noqa: S608 - the columns are the dataclass's own field names
         (str(batch_id),),
     )

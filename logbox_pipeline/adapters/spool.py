@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from logbox_pipeline.adapters.mapped import HELD_BYTES, let_go, map_file
 from logbox_pipeline.core import tables
+from logbox_pipeline.core.content import Content, ContentDigest
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.core.statistics import FieldMeter, FieldStatistics
 from logbox_pipeline.core.tables import (
@@ -107,11 +108,13 @@ class Spooled:
     """What one log holds. Small and picklable; the rows stay in the spool's file.
 
     damaged_ranges and damaged_bytes are exact, also past MAX_DAMAGE_EVENTS. `about` is the
-    parser's About, `unreadable` its Unreadable; None when it yielded none.
+    parser's About, `unreadable` its Unreadable; None when it yielded none. `events_content`: of the
+    events as rows of a table; that of other rows depends on how their columns are named.
     """
 
     topics: tuple[SpooledTopic, ...]
     event_segments: tuple[Segment, ...]
+    events_content: Content
     parameter_segments: tuple[Segment, ...]
     damaged_ranges: int
     damaged_bytes: int
@@ -145,6 +148,7 @@ class Spool:
         self._offset = 0
         self._topics: dict[str, _Topic] = {}
         self._events: list[Segment] = []
+        self._events_digest = ContentDigest(tables.EVENTS)
         self._parameters: list[Segment] = []
         self._seq = 0
         self._parameter_seq = 0
@@ -196,6 +200,7 @@ class Spool:
         return Spooled(
             topics=tuple(topic.spooled() for topic in self._topics.values()),
             event_segments=tuple(self._events),
+            events_content=self._events_digest.content,
             parameter_segments=tuple(self._parameters),
             damaged_ranges=self._damaged_ranges,
             damaged_bytes=self._damaged_bytes,
@@ -239,7 +244,9 @@ class Spool:
                 tables.clean_texts(part.column("message")),
                 tables.clean_json(part.column("attributes")),
             ]
-            self._events.append(self._append(pa.record_batch(arrays, schema=EVENT_COLUMNS)))
+            rows = pa.record_batch(arrays, schema=EVENT_COLUMNS)
+            self._events_digest.add(rows)
+            self._events.append(self._append(rows))
 
     def _write_parameters(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:

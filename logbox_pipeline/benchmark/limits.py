@@ -159,6 +159,7 @@ def _plain_client(settings: Settings) -> Any:
             max_pool_connections=TRANSFERS,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
         ),
     )
 

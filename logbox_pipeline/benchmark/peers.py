@@ -108,8 +108,9 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
     )
     try:
         said, errors = (text.decode(errors="replace") for text in peer.communicate())
-    finally:
+    except BaseException:
         end_group(peer, grace_s=0)
+        raise
     if peer.returncode != 0:
         raise LogboxError(
             f"{' '.join(Path(word).name for word in command[:2])} failed:\n"

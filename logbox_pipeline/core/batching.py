@@ -9,9 +9,6 @@ from heapq import heappop, heappush
 from uuid import UUID
 
 FAILURES_BEFORE_SPLIT = 2
-TRANSIENT_BEFORE_SPLIT = 5
-"""Waits of 155 s together (`backoff`): stores that answer keep something from this batch, and each
-half of it asks for itself from then on."""
 _BACKOFF_FIRST_S = 5
 _BACKOFF_MOST_S = 300
 

@@ -6,8 +6,9 @@ err; what proves one is that the digest of the longer's first bytes is the short
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 HEAD_BYTES = 64
@@ -15,6 +16,8 @@ MARKS_AT = tuple(1024 * 16**step for step in range(6))
 """1 KiB to 1 GiB: logs that begin alike for long part by one of them."""
 
 _MARK_BYTES = 256
+
+_Log = TypeVar("_Log", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,21 @@ def beginning(size_bytes: int, read: Callable[[int, int], bytes]) -> Beginning:
             if at <= size_bytes
         ),
     )
+
+
+def outgrown(logs: Mapping[_Log, tuple[Hashable, int, Beginning]]) -> set[_Log]:
+    """Those that begin like a longer log of the same owner. Logs are (owner, size in bytes,
+    beginning); who shares a head of under HEAD_BYTES is not looked for."""
+    longest: dict[tuple[Hashable, bytes, tuple[int, ...]], int] = {}
+    for owner, size_bytes, begins in logs.values():
+        for marks in range(len(begins.marks) + 1):
+            key = owner, begins.head, begins.marks[:marks]
+            longest[key] = max(size_bytes, longest.get(key, 0))
+    return {
+        log
+        for log, (owner, size_bytes, begins) in logs.items()
+        if longest[owner, begins.head, begins.marks] > size_bytes
+    }
 
 
 def prefix_digests(chunks: Iterable[bytes], sizes_bytes: Collection[int]) -> dict[int, str]:

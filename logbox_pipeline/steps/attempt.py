@@ -117,13 +117,10 @@ def _record(site: Site, held: Claim, error: Exception, *, is_transient: bool) ->
 
 
 def _tell(site: Site, held: Claim, said: str, is_transient: bool) -> AfterFailure | None:
-    is_outage = is_transient and not _stores_answer(site)
     with site.transaction() as cursor:
         catalog.fence(cursor, held)
         if is_transient:
             catalog.back_off(cursor, held.batch_id, held.attempt, said, site.now())
-            if not is_outage:
-                catalog.split_when_stuck(cursor, held.batch_id, site.now())
             return None
         return catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
 

@@ -36,10 +36,12 @@ def ingest(site: Site, held: Claim) -> Iterator[StepReport]:
         yield report.verified(verified, deliveries, started_at, watch.lap())
         with head_start(site, held) as ahead:
             with begin_parsing(site, held) as early:
+                parsing = report.Stopwatch()
                 archived = archive(site, held)
                 yield report.archived(archived, watch.lap())
                 parsed = parse(site, held, ahead, early)
-            parsing_s = watch.lap()
+            parsing_s = parsing.lap()
+            watch.lap()
             loaded = load(site, held, parsed, ahead)
         yield report.parsed(parsed, loaded.lake, deliveries, parsing_s)
         settled = settle(site, held)

@@ -94,7 +94,7 @@ def _inspect(settings: Settings, path: Path, now: datetime, scratch: Path) -> In
         job = UnwrapJob(path, sha256, scratch / "unwrapped", size_bytes)
         (opened,) = unwrap_all(settings, [job])
     if not opened.logs:
-        unread = InspectedLog("", sha256, size_bytes, why_nothing(opened), scratch)
+        unread = InspectedLog("", sha256, size_bytes, why_nothing(opened), scratch / "0.arrow")
         return Inspection(path, sha256, size_bytes, opened.wrapper, (unread,), opened.refused)
     jobs = [
         Job(one.path, scratch / f"{number}.arrow", now, one.size_bytes, one.lost)

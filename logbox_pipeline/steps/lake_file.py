@@ -1,8 +1,9 @@
 """One Parquet file of a batch: rows of many logs, each with its log, client and vehicle."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -10,7 +11,8 @@ from logbox_pipeline.adapters.catalog_content import LogContent
 from logbox_pipeline.adapters.catalog_logs import OwnedLog
 from logbox_pipeline.adapters.parquet import write_table_file
 from logbox_pipeline.core import tables
-from logbox_pipeline.core.content import ContentByLog
+from logbox_pipeline.core.content import Content, ContentByLog
+from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.core.tables import LogKey
 
 _ROWS_AT_ONCE = 8_192
@@ -34,8 +36,13 @@ def write_file(
     table_name: str,
     columns: pa.Schema,
     rows: Iterable[tuple[OwnedLog, pa.RecordBatch]],
+    known: Callable[[], Mapping[UUID, Content]] | None = None,
 ) -> WrittenFile | None:
-    """Write a table's rows, in their order, and digest them; None when there are none."""
+    """Write a table's rows, in their order, and digest them; None when there are none.
+
+    known: what each log's rows were digested to before, asked for when all are written.
+    Raises PermanentError when that is not of as many rows.
+    """
     schema = tables.lake_schema(columns)
     digests = ContentByLog(table_name)
 
@@ -45,7 +52,8 @@ def write_file(
             for log, batch in rows
         )
         for batch in _together(keyed):
-            digests.add(batch)
+            if known is None:
+                digests.add(batch)
             yield batch
 
     file = write_table_file(folder / f"{table_name}.parquet", schema, lake_rows())
@@ -53,8 +61,14 @@ def write_file(
         return None
     contents = tuple(
         LogContent(log_id, table_name, found.rows, found.digest)
-        for log_id, found in digests.contents.items()
+        for log_id, found in (digests.contents if known is None else known()).items()
     )
+    if sum(one.rows for one in contents) != file.rows:
+        raise PermanentError(
+            f"table {table_name}: {file.rows} rows written, "
+            f"{sum(one.rows for one in contents)} digested",
+            hint="this is a bug in Logbox: keep the batch and report it",
+        )
     return WrittenFile(file.path, table_name, file.rows, file.size_bytes, file.sha256, contents)
 
 

@@ -26,15 +26,18 @@ from logbox_pipeline.adapters.catalog_batches import Claim, fence
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
 from logbox_pipeline.adapters.spool import SpooledTopic
 from logbox_pipeline.core import tables
+from logbox_pipeline.core.content import Content
+from logbox_pipeline.core.digest import log_id
+from logbox_pipeline.core.growth import outgrown
 from logbox_pipeline.core.tables import EVENTS, PARAMETERS, TRACK, TelemetryTable, WantedTopic
 from logbox_pipeline.core.track import TRACK_COLUMNS
 from logbox_pipeline.steps.lake_file import WrittenFile, write_file
 from logbox_pipeline.steps.new_names import NewNames
-from logbox_pipeline.steps.parse_pool import Begun, Job, begun, parse_all
+from logbox_pipeline.steps.parse_pool import EarlyParsing, Job, parse_all, parsing_early
 from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.supersede import Growth, find_growth
-from logbox_pipeline.steps.unwrap import FoundLog, is_wrapper, unwrap
+from logbox_pipeline.steps.unwrap import FoundLog, beginning_of, is_wrapper, unwrap
 from logbox_pipeline.steps.verify import scratch_file
 
 
@@ -138,24 +141,40 @@ class Ahead(Protocol):
 
 
 @contextmanager
-def begin_parsing(site: Site, held: Claim) -> Iterator[Begun | None]:
-    """Parse what was verified and is new while the block archives it. Nobody owns it yet, and its
-    rows count for nothing before `parse` asks for them; wrappers wait for it."""
+def begin_parsing(site: Site, held: Claim) -> Iterator[EarlyParsing | None]:
+    """Parse what was verified and is new while the block archives it.
+
+    Nobody owns it yet, and its rows count for nothing before `parse` asks for them. Wrappers wait
+    for `parse`, and so does what begins like a longer log of its vehicle.
+    """
     with site.transaction() as cursor:
         fence(cursor, held)
         new = catalog_deliveries.not_archived(cursor, held.batch_id)
-    paths = [(one, scratch_file(site.folder(held), one.delivery_id)) for one in new]
-    jobs = [
-        Job(path, _rows(path), one.received_at, one.size_bytes)
+    folder = site.folder(held)
+    paths = [(one, scratch_file(folder, one.delivery_id)) for one in new]
+    jobs = {
+        Job(
+            path,
+            _rows(folder, path, log_id(one.client, one.sha256 or "")),
+            one.received_at,
+            one.size_bytes,
+        ): (one.client, one.vehicle)
         for one, path in paths
         if not is_wrapper(path)
-    ]
-    with begun(site.settings, jobs) as early:
+    }
+    growing = outgrown(
+        {
+            job: (owner, job.size_bytes, beginning_of(job.path, job.size_bytes))
+            for job, owner in jobs.items()
+        }
+    )
+    wanted = [job for job in jobs if job not in growing]
+    with parsing_early(site.settings, wanted) as early:
         yield early
 
 
 def parse(
-    site: Site, held: Claim, ahead: Ahead | None = None, early: Begun | None = None
+    site: Site, held: Claim, ahead: Ahead | None = None, early: EarlyParsing | None = None
 ) -> ParsedBatch:
     """Own, parse and name the logs of a batch whose bytes are archived."""
     folder = site.folder(held)
@@ -173,12 +192,12 @@ def parse_logs(
     logs: list[FoundLog],
     growth: Growth | None = None,
     ahead: Ahead | None = None,
-    early: Begun | None = None,
+    early: EarlyParsing | None = None,
 ) -> ParsedBatch:
     """Parse and name logs of one day, whoever owns them. Their rows stand in `folder`."""
     growth = growth or Growth()
     read: list[ReadLog] = []
-    reading = _handed_on(_read(site, logs, growth, read, early), ahead)
+    reading = _handed_on(_read(site, folder, logs, growth, read, early), ahead)
     written = _written(folder, reading, read)
     site.reach("after_parse")
     named = _name_tables(site, received_on, read, ahead)
@@ -204,7 +223,9 @@ def _written(
 ) -> tuple[WrittenFile, ...]:
     """Files of what every log has. `reading` fills `read` as it goes."""
     written = (
-        write_file(folder, EVENTS, tables.EVENT_COLUMNS, _events(reading)),
+        write_file(
+            folder, EVENTS, tables.EVENT_COLUMNS, _events(reading), lambda: _events_contents(read)
+        ),
         write_file(folder, PARAMETERS, tables.PARAMETER_COLUMNS, _parameters(read)),
         write_file(folder, TRACK, TRACK_COLUMNS, _tracks(read)),
     )
@@ -232,10 +253,11 @@ def _take_ownership(
 
 def _read(
     site: Site,
+    folder: Path,
     owned: list[FoundLog],
     growth: Growth,
     read: list[ReadLog],
-    early: Begun | None,
+    early: EarlyParsing | None,
 ) -> Iterator[ReadLog]:
     """Parse in log_id order; each log is added to `read` and handed on while others are parsed.
 
@@ -249,22 +271,23 @@ def _read(
         now = [one for one in left if one.log.log_id not in gone]
         if not now:
             return
-        yield from _read_some(site, now, read, names, early)
+        yield from _read_some(site, folder, now, read, names, early)
         left = [one for one in left if one.log.log_id in gone]
         loading = _parsed(read)
 
 
 def _read_some(
     site: Site,
+    folder: Path,
     some: list[FoundLog],
     read: list[ReadLog],
     names: NewNames,
-    early: Begun | None,
+    early: EarlyParsing | None,
 ) -> Iterator[ReadLog]:
     jobs = [
         Job(
             one.path,
-            _rows(one.path),
+            _rows(folder, one.path, one.log.log_id),
             one.log.received_at,
             one.log.size_bytes,
             one.lost,
@@ -275,18 +298,26 @@ def _read_some(
     results = parse_all(site.settings, jobs, early)
     for found in some:
         result = found.unread or names.judge(found.log.client, next(results))
-        one = ReadLog(found.log, _rows(found.path), result)
+        one = ReadLog(found.log, _rows(folder, found.path, found.log.log_id), result)
         read.append(one)
         yield one
 
 
-def _rows(path: Path) -> Path:
-    """Where the rows of the log at `path` stand."""
-    return path.with_name(f"{path.name}.arrow")
+def _rows(folder: Path, path: Path, log: UUID) -> Path:
+    """Of one reading of one log: of two deliveries of it one may be begun, and the other owned."""
+    return folder / f"{path.stem}-{log}.arrow"
 
 
 def _parsed(read: Iterable[ReadLog]) -> set[UUID]:
     return {one.log.log_id for one in read if isinstance(one.result, ParsedLog)}
+
+
+def _events_contents(read: Iterable[ReadLog]) -> dict[UUID, Content]:
+    return {
+        one.log.log_id: one.result.spooled.events_content
+        for one in read
+        if isinstance(one.result, ParsedLog) and one.result.spooled.events
+    }
 
 
 def _events(read: Iterable[ReadLog]) -> Iterator[tuple[OwnedLog, pa.RecordBatch]]:

@@ -14,7 +14,7 @@ from multiprocessing.forkserver import ensure_running
 from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from tempfile import gettempdir
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -62,52 +62,87 @@ class UnwrapJob:
     size_bytes: int
 
 
+_EARLY_PER_WORKER = 4
+"""Jobs under way at a time of those that nobody has asked for."""
+
 Result = ParsedLog | UnparsedLog
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
-class Begun:
-    """Logs that are being parsed before anybody has asked for them, and the pool that does it."""
+class EarlyParsing:
+    """Logs that are parsed before anybody is sure to ask for them, a few at a time.
 
-    pool: ProcessPool
-    futures: dict[Job, ProcessFuture[Result] | None]
+    What nobody asked for is not handed to a worker any more once `parse_all` has begun.
+    """
+
+    def __init__(self, settings: Settings, pool: ProcessPool, jobs: Sequence[Job]) -> None:
+        self.pool = pool
+        self._schedule = _parsing(settings)
+        self._lock = RLock()
+        self._waiting = deque(jobs)
+        self._futures: dict[Job, ProcessFuture[Result] | None] = {}
+        for _ in range(_EARLY_PER_WORKER * settings.parse_workers):
+            self._hand_over()
+
+    def end(self) -> None:
+        """Begin no more."""
+        with self._lock:
+            self._waiting.clear()
+
+    def take(self, job: Job) -> ProcessFuture[Result] | None:
+        """What was begun of a job; None when it was not, or its pool broke."""
+        with self._lock:
+            return self._futures.pop(job, None)
+
+    @property
+    def has_unasked(self) -> bool:
+        """Whether a worker may still be at something that nobody took."""
+        return not all(future is None or future.done() for future in self._futures.values())
+
+    def _hand_over(self, _done: object = None) -> None:
+        with self._lock:
+            if not self._waiting:
+                return
+            job = self._waiting.popleft()
+            future = self._futures[job] = _scheduled(self.pool, job, self._schedule)
+        if future is not None:
+            future.add_done_callback(self._hand_over)
 
 
 @contextmanager
-def begun(settings: Settings, jobs: Sequence[Job]) -> Iterator[Begun | None]:
+def parsing_early(settings: Settings, jobs: Sequence[Job]) -> Iterator[EarlyParsing | None]:
     """Parse `jobs` while the block does something else; `parse_all` takes those that are asked for.
 
-    What still runs when the block ends is waited for, or stopped when it ends by an error.
+    What nobody asked for until the block ends is stopped with its pool. None for no jobs.
     """
     if not jobs:
         yield None
         return
-    schedule = _parsing(settings)
-    with _pool(min(settings.parse_workers, len(jobs))) as pool:
-        yield Begun(pool, {job: _scheduled(pool, job, schedule) for job in jobs})
+    pool: Any
+    with _pool(settings.parse_workers) as pool:
+        early = EarlyParsing(settings, pool, jobs)
+        try:
+            yield early
+        finally:
+            early.end()
+        if early.has_unasked:
+            pool.stop()
 
 
 def parse_all(
-    settings: Settings, jobs: Sequence[Job], begun: Begun | None = None
+    settings: Settings, jobs: Sequence[Job], early: EarlyParsing | None = None
 ) -> Iterator[Result]:
-    """Results in the order of `jobs`, each as soon as it and those before it are there.
-
-    What was `begun` and is not among them is stopped.
-    """
+    """Results in the order of `jobs`, each as soon as it and those before it are there."""
     schedule = _parsing(settings)
-    if begun is None:
+    if early is None:
         pool = _pool(min(settings.parse_workers, len(jobs)))
         return _in_order(pool, jobs, schedule, UnparsedLog, len(jobs))
-    for job in begun.futures.keys() - set(jobs):
-        unwanted: Any = begun.futures.pop(job)
-        if unwanted is not None:
-            unwanted.cancel()
+    early.end()
 
     def begun_or_new(pool: ProcessPool, job: Job) -> ProcessFuture[Result]:
-        return begun.futures.pop(job, None) or schedule(pool, job)
+        return early.take(job) or schedule(pool, job)
 
-    return _in_order(nullcontext(begun.pool), jobs, begun_or_new, UnparsedLog, len(jobs))
+    return _in_order(nullcontext(early.pool), jobs, begun_or_new, UnparsedLog, len(jobs))
 
 
 def _parsing(settings: Settings) -> Callable[[ProcessPool, Job], ProcessFuture[Result]]:

@@ -11,7 +11,7 @@ from uuid import UUID
 from logbox_pipeline.adapters.catalog_deliveries import Delivery
 from logbox_pipeline.adapters.catalog_logs import OwnedLog, RefusedMember
 from logbox_pipeline.core.digest import log_id
-from logbox_pipeline.core.growth import beginning
+from logbox_pipeline.core.growth import Beginning, beginning
 from logbox_pipeline.formats.wrappers import HEAD_BYTES, Lost, looks_wrapped
 from logbox_pipeline.formats.zip_archive import DIRECTORY
 from logbox_pipeline.steps.parse_pool import UnwrapJob, unwrap_all
@@ -128,13 +128,6 @@ def _log(
     delivery: Delivery, path: Path, content_sha256: str, size_bytes: int, member: str = ""
 ) -> OwnedLog:
     assert delivery.sha256 is not None
-    with path.open("rb") as file:
-
-        def read(start: int, length: int) -> bytes:
-            file.seek(start)
-            return file.read(length)
-
-        begins = beginning(size_bytes, read)
     return OwnedLog(
         log_id(delivery.client, content_sha256),
         delivery.delivery_id,
@@ -144,9 +137,20 @@ def _log(
         delivery.received_at,
         size_bytes,
         delivery.sha256,
-        begins,
+        beginning_of(path, size_bytes),
         member,
     )
+
+
+def beginning_of(path: Path, size_bytes: int) -> Beginning:
+    """How a log in scratch begins."""
+    with path.open("rb") as file:
+
+        def read(start: int, length: int) -> bytes:
+            file.seek(start)
+            return file.read(length)
+
+        return beginning(size_bytes, read)
 
 
 def is_wrapper(path: Path) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from logbox_pipeline.adapters import spool
 from logbox_pipeline.adapters.spool import Spool, Spooled, event_batches, telemetry_batches
 from logbox_pipeline.core import tables
+from logbox_pipeline.core.content import content_of
 from logbox_pipeline.formats.stream import (
     EVENT_SCHEMA,
     PARAMETER_SCHEMA,
@@ -185,6 +186,18 @@ def test_parameters_and_what_the_log_says_of_itself(tmp_path: Path) -> None:
     assert [(row["seq"], row["name"]) for row in back] == [(0, "A"), (1, "B"), (2, "A"), (3, "B")]
     assert log.parameters == 4
     assert log.about == about
+
+
+def test_events_are_digested_as_the_rows_that_come_back(tmp_path: Path) -> None:
+    log = spooled(
+        tmp_path,
+        events("a", "b", attributes='{"b": 1.50, "a": "x"}', level=6),
+        Damage(3, 9, "noise"),
+        events("last"),
+    )
+    back = event_batches(tmp_path / ROWS, log)
+    assert log.events_content == content_of(tables.EVENTS, back)
+    assert log.events_content.rows == log.events == 4
 
 
 def test_an_unreadable_log_is_an_empty_spool(tmp_path: Path) -> None:

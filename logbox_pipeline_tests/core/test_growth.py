@@ -9,6 +9,7 @@ from logbox_pipeline.core.growth import (
     Pair,
     Superseded,
     beginning,
+    outgrown,
     prefix_digests,
     superseded,
 )
@@ -34,6 +35,24 @@ def test_marks_tell_logs_apart_that_begin_alike() -> None:
     other = DATA[:1_000] + b"x" + DATA[1_001:]
     assert of(other).head == of(DATA).head
     assert of(other).marks != of(DATA).marks
+
+
+def test_what_a_longer_log_of_its_owner_begins_like_is_outgrown() -> None:
+    whole = random.Random(1).randbytes(40_000)
+    other = whole[:500] + random.Random(2).randbytes(30_000)
+    logs = {
+        name: (owner, len(data), of(data))
+        for name, owner, data in (
+            ("whole", "a", whole),
+            ("part", "a", whole[:20_000]),
+            ("start", "a", whole[:100]),
+            ("short", "a", whole[:10]),
+            ("other", "a", other),
+            ("equal", "a", whole),
+            ("anothers", "b", whole[:20_000]),
+        )
+    }
+    assert outgrown(logs) == {"part", "start"}
 
 
 def test_marks_fit_a_bigint() -> None:

@@ -1,24 +1,21 @@
 """Stores that go away cost time; a file that cannot be loaded costs only itself."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from logbox_pipeline.adapters import catalog_deliveries
-from logbox_pipeline.adapters.s3 import S3Bucket
-from logbox_pipeline.core.batching import TRANSIENT_BEFORE_SPLIT, AfterFailure, RunSeen, RunState
+from logbox_pipeline.core.batching import AfterFailure, RunSeen, RunState
 from logbox_pipeline.core.errors import LogboxError, PermanentError, TransientError
-from logbox_pipeline.steps import attempt as attempt_module
 from logbox_pipeline.steps import ingest as ingest_module
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
-from logbox_pipeline.steps.ingest import ingest_days, ingest_offered
+from logbox_pipeline.steps.ingest import ingest_days
 from logbox_pipeline.steps.parse import parse
 from logbox_pipeline.steps.site import Site, open_site
 from logbox_pipeline.steps.verify import verify
@@ -36,60 +33,6 @@ def fly(site: Site) -> None:
     upload(site, "landing/acme/d1/again.jsonl", LOG)
     upload(site, "landing/acme/d1/b.ulg", ulog({"fix": ["x"]}))
     upload(site, "landing/acme/d1/bad.jsonl", jsonl("cut"), sha256="0" * 64)
-
-
-def test_object_that_never_comes_keeps_no_other_waiting(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [f"{number}.jsonl" for number in range(6)]
-    for name in names:
-        upload(site, f"landing/acme/d1/{name}", jsonl(name))
-    download = S3Bucket.download
-
-    def answers_500(self: S3Bucket, key: str, to: Path, **more: Any) -> Any:
-        if key.endswith("/3.jsonl"):
-            raise TransientError("could not get it: 500 InternalError")
-        return download(self, key, to, **more)
-
-    def tick_often(times: int) -> None:
-        for _ in range(times):
-            for offered in journey.tick(site).offered:
-                with suppress(TransientError):
-                    list(ingest_offered(site, offered.run_key, "run"))
-            journey.change(site, NO_BACKOFF)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(S3Bucket, "download", answers_500)
-        tick_often(TRANSIENT_BEFORE_SPLIT - 1)
-        assert one(site, "select count(*) from logbox.logs") == 0
-        tick_often(4 * TRANSIENT_BEFORE_SPLIT)
-        loaded = rows(site, "select message from logbox.log_events order by 1")
-        assert loaded == [(name,) for name in names if name != "3.jsonl"]
-        assert rows(site, "select state, last_error from logbox.batches where state = 'open'") == [
-            ("open", "TransientError: could not get it: 500 InternalError")
-        ]
-    tick_often(1)
-    assert one(site, "select count(*) from logbox.log_events") == len(names)
-    assert set(journey.states(site)) == {("archived", "")}
-
-
-def test_an_outage_splits_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        upload(site, f"landing/acme/d1/{name}.jsonl", jsonl(name))
-    (offered,) = journey.tick(site).offered
-
-    def away(*_: Any, **__: Any) -> Any:
-        raise TransientError("connection refused")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(S3Bucket, "download", away)
-        patched.setattr(attempt_module, "_stores_answer", lambda _: False)
-        for number in range(TRANSIENT_BEFORE_SPLIT + 1):
-            with pytest.raises(TransientError):
-                list(ingest_offered(site, f"{offered.batch_id}:{offered.attempt + number}", "run"))
-            journey.change(site, NO_BACKOFF)
-    journey.ingest_all(site)
-    assert rows(site, "select state from logbox.batches") == [("finished",)]
 
 
 @pytest.fixture(scope="module")

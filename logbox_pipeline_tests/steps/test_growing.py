@@ -114,18 +114,25 @@ def test_a_whole_series_in_one_batch_parses_the_last_alone(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[int] = []
-    parse_all = parse_step.parse_all
+    begun: list[int] = []
+    parse_all, parsing_early = parse_step.parse_all, parse_step.parsing_early
 
-    def counted(settings: Any, jobs: Any, begun: Any = None) -> Any:
+    def counted(settings: Any, jobs: Any, early: Any = None) -> Any:
         parsed.extend(job.size_bytes for job in jobs)
-        return parse_all(settings, jobs, begun)
+        return parse_all(settings, jobs, early)
+
+    def counted_early(settings: Any, jobs: Any) -> Any:
+        begun.extend(job.size_bytes for job in jobs)
+        return parsing_early(settings, jobs)
 
     monkeypatch.setattr(parse_step, "parse_all", counted)
+    monkeypatch.setattr(parse_step, "parsing_early", counted_early)
     for count in range(1, 12):
         upload(site, f"landing/acme/d1/{count}.ulg", ulog(TOPICS, rows=count))
     upload(site, "landing/acme/d1/other.ulg", OTHER)
     journey.ingest_all(site)
     assert sorted(parsed) == sorted([len(ulog(TOPICS, rows=11)), len(OTHER)])
+    assert sorted(begun) == sorted(parsed)
     assert is_settled(site, ulog(TOPICS, rows=11), OTHER)
 
 
@@ -211,8 +218,8 @@ def test_longer_log_that_cannot_be_read_takes_no_rows_away(
 ) -> None:
     parse_all = parse_step.parse_all
 
-    def fails_on_long(settings: Any, jobs: Any, begun: Any = None) -> Any:
-        for job, result in zip(jobs, parse_all(settings, jobs, begun), strict=True):
+    def fails_on_long(settings: Any, jobs: Any, early: Any = None) -> Any:
+        for job, result in zip(jobs, parse_all(settings, jobs, early), strict=True):
             is_it = job.size_bytes == len(LONG)
             yield UnparsedLog("parser_timeout", "a busy machine") if is_it else result
 
@@ -231,7 +238,7 @@ def test_longer_log_that_cannot_be_read_takes_no_rows_away(
 def test_unread_beginning_gives_way_and_is_no_open_matter(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unread(settings: Any, jobs: Any, begun: Any = None) -> Any:
+    def unread(settings: Any, jobs: Any, early: Any = None) -> Any:
         return iter([UnparsedLog("parser_timeout", "a busy machine")] * len(jobs))
 
     with monkeypatch.context() as patched:

@@ -1,10 +1,12 @@
 """From landing to Postgres and the lake: once each, whatever arrives and however often."""
 
 import gzip
+import hashlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from logbox_pipeline.core.digest import log_id
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.settings import Settings
 from logbox_pipeline.steps import archive as archive_step
@@ -325,7 +328,7 @@ def test_a_folder_for_temporary_files_that_is_named_too_long_says_so(tmp_path: P
     assert "set TMPDIR" in done.stderr
 
 
-def test_what_is_new_is_parsed_while_it_is_archived(
+def test_what_is_new_is_parsed_while_it_is_archived_and_not_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(site, "landing/acme/d1/old.jsonl", jsonl("old"))
@@ -334,16 +337,31 @@ def test_what_is_new_is_parsed_while_it_is_archived(
     upload(site, "landing/acme/d1/wrapped.jsonl.gz", gzip.compress(jsonl("wrapped")))
     for name in ("new", "same"):
         upload(site, f"landing/acme/d1/{name}.jsonl", jsonl("new"))
-    begun_sizes: list[int] = []
-    really = parse_step.begun
+    put_proven, parsing = archive_step.put_proven, parse_pool._parsing
+    seen: list[str] = []
+    scheduled: list[int] = []
 
-    def seen(settings: Settings, jobs: Sequence[parse_pool.Job]) -> Any:
-        begun_sizes.extend(one.size_bytes for one in jobs)
-        return really(settings, jobs)
+    def waits_for_rows(of: Site, *more: Any) -> Any:
+        deadline = time.monotonic() + 30
+        while not (found := list(of.settings.scratch.glob("*/*.arrow"))):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        seen.extend(one.name for one in found)
+        return put_proven(of, *more)
 
-    monkeypatch.setattr(parse_step, "begun", seen)
+    def counted(settings: Settings) -> Any:
+        def schedule(pool: Any, job: parse_pool.Job) -> Any:
+            scheduled.append(job.size_bytes)
+            return parsing(settings)(pool, job)
+
+        return schedule
+
+    monkeypatch.setattr(archive_step, "put_proven", waits_for_rows)
+    monkeypatch.setattr(parse_pool, "_parsing", counted)
     journey.ingest_all(site)
-    assert begun_sizes == [len(jsonl("new"))]
+    log = log_id("acme", hashlib.sha256(jsonl("new")).hexdigest())
+    assert [name.endswith(f"-{log}.arrow") for name in set(seen)] == [True]
+    assert scheduled == [len(jsonl("new")), len(jsonl("wrapped"))]
     assert sorted(
         message for (message,) in rows(site, "select message from logbox.log_events")
     ) == ["new", "old", "wrapped"]
@@ -353,15 +371,25 @@ def test_archive_that_fails_leaves_no_trace_of_what_was_parsed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(site, "landing/acme/d1/a.jsonl", jsonl("a"))
+    begun: list[parse_pool.Job] = []
+    parsing_early = parse_step.parsing_early
+
+    def noted(settings: Settings, jobs: Sequence[parse_pool.Job]) -> Any:
+        begun.extend(jobs)
+        return parsing_early(settings, jobs)
 
     def away(*_: Any) -> None:
+        while not begun[0].rows.exists():
+            time.sleep(0.01)
         raise TransientError("the archive is away")
 
+    monkeypatch.setattr(parse_step, "parsing_early", noted)
     with monkeypatch.context() as patched:
         patched.setattr(archive_step, "put_proven", away)
         with pytest.raises(TransientError):
             journey.ingest_all(site)
     assert one(site, "select count(*) from logbox.logs") == 0
+    assert not list(site.settings.scratch.iterdir())
     journey.change(site, "update logbox.batches set not_before = null")
     journey.ingest_all(site)
     assert rows(site, "select message from logbox.log_events") == [("a",)]

@@ -215,9 +215,9 @@ def test_sleeper_that_wakes_deletes_no_live_lake_file(
     parse_all = parsing.parse_all
 
     def one_times_out(
-        settings: Settings, jobs: Sequence[Job], begun: Any = None
+        settings: Settings, jobs: Sequence[Job], early: Any = None
     ) -> Iterator[ParsedLog | UnparsedLog]:
-        for place, result in enumerate(parse_all(settings, jobs, begun)):
+        for place, result in enumerate(parse_all(settings, jobs, early)):
             yield UnparsedLog("parser_timeout", "a busy machine") if place == 0 else result
 
     lock = lake.catalog_logs.lock_abandoned

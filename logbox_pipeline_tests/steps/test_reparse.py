@@ -4,13 +4,17 @@ import json
 import multiprocessing
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
 
 from logbox_pipeline.adapters import spool
 from logbox_pipeline.adapters.catalog_reparse import Chosen
+from logbox_pipeline.core.content import Content, content_of
 from logbox_pipeline.core.errors import TransientError, UsageError
+from logbox_pipeline.core.tables import EVENTS
+from logbox_pipeline.steps import parse as parse_step
 from logbox_pipeline.steps import reparse as step
 from logbox_pipeline.steps.agree import compare_recent
 from logbox_pipeline.steps.compact import compact
@@ -27,13 +31,19 @@ ACME = Chosen(client="acme")
 def loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Three logs as an older parser read them: it shouted, and knew no levels."""
 
-    def older(folder: Any, spooled: Any) -> Iterator[pa.RecordBatch]:
-        for batch in batches(folder, spooled):
+    def older(path: Any, spooled: Any) -> Iterator[pa.RecordBatch]:
+        for batch in batches(path, spooled):
             message = pa.array([f"{text}!" for text in batch["message"].to_pylist()])
             level = pa.nulls(batch.num_rows, pa.int16())
             for name, column in (("message", message), ("level", level)):
                 batch = batch.set_column(batch.schema.get_field_index(name), name, column)
             yield batch
+
+    def digests(read: Any) -> dict[UUID, Content]:
+        return {
+            each.log.log_id: content_of(EVENTS, older(each.rows, each.result.spooled))
+            for each in read
+        }
 
     batches = spool.event_batches
     upload(site, "landing/acme/d1/a.jsonl", jsonl("one", "two"))
@@ -41,6 +51,7 @@ def loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     upload(site, "landing/beta/d1/c.jsonl", jsonl("three"))
     with monkeypatch.context() as old:
         old.setattr(spool, "event_batches", older)
+        old.setattr(parse_step, "_events_contents", digests)
         journey.ingest_all(site)
     return site
 

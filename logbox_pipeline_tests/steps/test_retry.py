@@ -292,7 +292,7 @@ def give_up(site: Site, held: Claim) -> None:
             catalog_batches.count_failure(cursor, held.batch_id, attempt, "died", site.now())
 
 
-def no_parser(_settings: Any, jobs: list[Any], _begun: Any = None) -> Iterator[UnparsedLog]:
+def no_parser(_settings: Any, jobs: list[Any], _early: Any = None) -> Iterator[UnparsedLog]:
     return (UnparsedLog("no_parser", "not written yet") for _ in jobs)
 
 

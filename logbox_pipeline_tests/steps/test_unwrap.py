@@ -17,11 +17,14 @@ from logbox_pipeline.core.digest import log_id
 from logbox_pipeline.core.errors import PermanentError
 from logbox_pipeline.steps import parse_pool, unwrap_worker
 from logbox_pipeline.steps.agree import compare_recent
+from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.ingest import ingest_offered
+from logbox_pipeline.steps.parse import parse
 from logbox_pipeline.steps.retry import retry
 from logbox_pipeline.steps.site import Site
 from logbox_pipeline.steps.trace import original, trace
 from logbox_pipeline.steps.unwrap_worker import UnwrapLimits, Unwrapped, unwrap_object
+from logbox_pipeline.steps.verify import verify
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.formats.test_samples import EXPECTED, SAMPLES
 from logbox_pipeline_tests.formats.test_wrappers import zipped, zstd
@@ -168,6 +171,18 @@ def test_two_batches_at_once_with_shared_members_load_each_log_once(site: Site) 
     assert len(journey.snapshot(site)["lake"]["log_events"]) == 6
     assert set(rows(site, "select state, failures from logbox.batches")) == {("finished", 0)}
     assert agree(site)
+
+
+def test_two_clients_with_the_same_wrapped_bytes_share_no_rows(site: Site) -> None:
+    data = gzip.compress(ulog({"fix": ["x"]}))
+    for client in ("acme", "beta"):
+        upload(site, f"landing/{client}/d1/a.ulg.gz", data)
+    held = journey.claim_offered(site)
+    verify(site, held)
+    archive(site, held)
+    parsed = parse(site, held)
+    assert len({one.rows for one in parsed.read}) == 2
+    assert sorted(one.log.client for one in parsed.read) == ["acme", "beta"]
 
 
 # Damage
