@@ -132,6 +132,12 @@ class ParsedBatch:
         )
 
 
+EARLY_BYTES = 4_000_000
+"""Of a smaller log the store syncs more than it moves. Where it shares a disk with scratch, each of
+its syncs waits for the rows that parsers write meanwhile: 200 logs of 1 MB took 4.9 s to archive
+beside parsing, and 1.7 s alone."""
+
+
 class Ahead(Protocol):
     """Who makes use of logs while others are parsed (`head_start`)."""
 
@@ -142,7 +148,7 @@ class Ahead(Protocol):
 
 @contextmanager
 def begin_parsing(site: Site, held: Claim) -> Iterator[EarlyParsing | None]:
-    """Parse what was verified and is new while the block archives it.
+    """Parse what was verified, new and large while the block archives it.
 
     Nobody owns it yet, and its rows count for nothing before `parse` asks for them. Wrappers wait
     for `parse`, and so does what begins like a longer log of its vehicle.
@@ -151,7 +157,8 @@ def begin_parsing(site: Site, held: Claim) -> Iterator[EarlyParsing | None]:
         fence(cursor, held)
         new = catalog_deliveries.not_archived(cursor, held.batch_id)
     folder = site.folder(held)
-    paths = [(one, scratch_file(folder, one.delivery_id)) for one in new]
+    large = [one for one in new if one.size_bytes >= EARLY_BYTES]
+    paths = [(one, scratch_file(folder, one.delivery_id)) for one in large]
     jobs = {
         Job(
             path,

@@ -127,6 +127,7 @@ def test_a_whole_series_in_one_batch_parses_the_last_alone(
 
     monkeypatch.setattr(parse_step, "parse_all", counted)
     monkeypatch.setattr(parse_step, "parsing_early", counted_early)
+    monkeypatch.setattr(parse_step, "EARLY_BYTES", 0)
     for count in range(1, 12):
         upload(site, f"landing/acme/d1/{count}.ulg", ulog(TOPICS, rows=count))
     upload(site, "landing/acme/d1/other.ulg", OTHER)

@@ -356,6 +356,7 @@ def test_what_is_new_is_parsed_while_it_is_archived_and_not_again(
 
         return schedule
 
+    monkeypatch.setattr(parse_step, "EARLY_BYTES", 0)
     monkeypatch.setattr(archive_step, "put_proven", waits_for_rows)
     monkeypatch.setattr(parse_pool, "_parsing", counted)
     journey.ingest_all(site)
@@ -383,6 +384,7 @@ def test_archive_that_fails_leaves_no_trace_of_what_was_parsed(
             time.sleep(0.01)
         raise TransientError("the archive is away")
 
+    monkeypatch.setattr(parse_step, "EARLY_BYTES", 0)
     monkeypatch.setattr(parse_step, "parsing_early", noted)
     with monkeypatch.context() as patched:
         patched.setattr(archive_step, "put_proven", away)
