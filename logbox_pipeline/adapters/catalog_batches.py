@@ -254,6 +254,14 @@ def back_off(cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetim
     return not_before
 
 
+def transient_failures(cursor: Any, batch_id: UUID) -> int:
+    """How many attempts of it ended without its being to blame."""
+    cursor.execute(
+        "select transient_failures from logbox.batches where batch_id = %s", (str(batch_id),)
+    )
+    return int(cursor.fetchone()[0])
+
+
 def count_failure(
     cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetime
 ) -> AfterFailure:

@@ -121,12 +121,17 @@ class Gone:
     detail: str
 
 
+UNREAD = "unread"
+"""The reason of a delivery that is, or was, put off since the store does not give its bytes."""
+
+
 @dataclass(frozen=True)
 class Waits:
-    """No digest is declared yet."""
+    """No digest is declared yet; or, with `unread` saying why, its bytes could not be had."""
 
     delivery_id: UUID
     until: datetime
+    unread: str | None = None
 
 
 def record_verified(cursor: Any, verified: Sequence[Verified], now: datetime) -> None:
@@ -212,10 +217,10 @@ def record_waiting(cursor: Any, waits: Iterable[Waits]) -> None:
         cursor.execute(
             """
             update logbox.deliveries
-            set state = 'waiting', waiting_until = %s, batch_id = null
+            set state = 'waiting', waiting_until = %s, batch_id = null, reason = %s, detail = %s
             where delivery_id = %s
             """,
-            (one.until, str(one.delivery_id)),
+            (one.until, UNREAD if one.unread else None, one.unread, str(one.delivery_id)),
         )
 
 

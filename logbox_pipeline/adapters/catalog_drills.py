@@ -28,12 +28,6 @@ class Drill:
 _COLUMNS = ", ".join(Drill.__dataclass_fields__)
 
 
-def take_turn(cursor: Any) -> bool:
-    """Whether nobody else holds one. Held until the cursor's connection is closed."""
-    cursor.execute("select pg_try_advisory_lock(hashtextextended('logbox.drill', 0))")
-    return bool(cursor.fetchone()[0])
-
-
 def begin(cursor: Any, drill_id: UUID, days: Sequence[date], now: datetime) -> None:
     cursor.execute(
         "insert into logbox.drills (drill_id, started_at, days) values (%s, %s, %s::date[])",

@@ -10,13 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from logbox_pipeline.adapters.catalog_logs import PlannedFile, insert_planned
+from logbox_pipeline.adapters.turns import Turn, keep_free
 from logbox_pipeline.core.errors import TransientError
 
 COMPACTION_ATTEMPT = 0
 """`lake_files.attempt` of a compacted file. No run of its batch_id has it, so none takes it for a
 dead attempt's."""
-
-_TURN = 0x6C616B65  # "lake"
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,6 @@ def small_files(
         {"below": below_bytes, "leave": list(leave), "today": today, "day": day},
     )
     return [_row(row) for row in cursor.fetchall()]
-
-
-def take_turn(cursor: Any) -> bool:
-    """Whether this session is the one that compacts, until it ends.
-
-    It saves work and proves nothing: `swap` does.
-    """
-    cursor.execute("select pg_try_advisory_lock(%s)", (_TURN,))
-    return bool(cursor.fetchone()[0])
 
 
 def newest_batch(cursor: Any, batch_ids: Collection[UUID]) -> UUID:
@@ -201,8 +191,7 @@ def abandon_dead_compactions(cursor: Any) -> int:
     )
     if not cursor.fetchone()[0]:
         return 0
-    cursor.execute("select pg_try_advisory_xact_lock(%s)", (_TURN,))
-    return abandon_compactions(cursor) if cursor.fetchone()[0] else 0
+    return abandon_compactions(cursor) if keep_free(cursor, Turn.COMPACTION) else 0
 
 
 def _row(row: tuple[Any, ...]) -> LakeFileRow:

@@ -165,7 +165,8 @@ def release_by_sidecars(cursor: Any, bucket: str, sidecars: Iterable[str]) -> in
             and md5(landing_key) = any(array(select md5(key) from unnest(%s::text[]) as key))
             and landing_key = any(%s)
             and (
-                state = 'waiting'
+                -- What could not be read waits for its time, whatever stands beside it.
+                (state = 'waiting' and reason is null)
                 or (
                     state = 'quarantined'
                     and reason = 'undeclared'
@@ -180,7 +181,8 @@ def release_by_sidecars(cursor: Any, bucket: str, sidecars: Iterable[str]) -> in
 
 
 def end_waiting(cursor: Any, now: datetime) -> int:
-    """Let deliveries go on whose sidecar never came. Returns how many."""
+    """Let deliveries go on whose sidecar never came, or that are to be read again: these keep
+    their reason, so that the batch they come into has no patience with them. Returns how many."""
     cursor.execute(
         """
         update logbox.deliveries

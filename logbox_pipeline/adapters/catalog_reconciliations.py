@@ -11,14 +11,6 @@ from psycopg2.extras import execute_values
 
 from logbox_pipeline.core.reconciliation import ExpectedObject, Place
 
-_LOCK = "logbox.reconciliation"
-
-
-def take_turn(cursor: Any) -> bool:
-    """Whether nobody else reconciles. Held until the cursor's connection is closed."""
-    cursor.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (_LOCK,))
-    return bool(cursor.fetchone()[0])
-
 
 def begin(cursor: Any, reconciliation_id: UUID, is_deep: bool, now: datetime) -> None:
     cursor.execute(

@@ -11,9 +11,6 @@ BEGINNING = ("-infinity", "")
 LOOK_AGAIN = timedelta(hours=1)
 """How long a file with a drift is left alone: its bytes may be 4 GiB, and repair is a person's."""
 
-# Run by one process at a time: classid and objid of a Postgres advisory lock.
-_LOCK = (0x6C6F67, 1)
-
 
 @dataclass(frozen=True)
 class Owed:
@@ -175,25 +172,3 @@ def record_replicated(cursor: Any, proven: Sequence[Owed], now: datetime) -> Non
                     "digests": [one.sha256 for one in files],
                 },
             )
-
-
-def take_lock(cursor: Any) -> bool:
-    """Whether this session now is the one that replicates; it is so until it ends."""
-    cursor.execute("select pg_try_advisory_lock(%s, %s)", _LOCK)
-    return bool(cursor.fetchone()[0])
-
-
-def is_locked(cursor: Any) -> bool:
-    """Whether some session replicates. A hint: a dropped connection frees the lock."""
-    cursor.execute(
-        """
-        select exists (
-            select from pg_locks
-            where locktype = 'advisory' and granted and objsubid = 2
-                and (classid, objid) = (%s, %s)
-                and database = (select oid from pg_database where datname = current_database())
-        )
-        """,
-        _LOCK,
-    )
-    return bool(cursor.fetchone()[0])

@@ -86,12 +86,6 @@ class Finding(StrEnum):
     ODD_FILE = "odd_file"
 
 
-def take_turn(cursor: Any) -> bool:
-    """Whether nobody else fills this database. Held until the cursor's connection is closed."""
-    cursor.execute("select pg_try_advisory_lock(hashtextextended('logbox.rebuild', 0))")
-    return bool(cursor.fetchone()[0])
-
-
 def is_begun(cursor: Any) -> bool:
     cursor.execute("select to_regclass('logbox_rebuild.scope') is not null")
     return bool(cursor.fetchone()[0])

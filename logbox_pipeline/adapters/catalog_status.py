@@ -48,6 +48,7 @@ def late(cursor: Any, now: datetime, promise_s: int) -> list[Row]:
         where d.received_at < %s
             and (
                 d.state in ('received', 'verified')
+                or (d.state = 'waiting' and d.reason = 'unread')
                 or (
                     d.state = 'archived'
                     and coalesce(l.state, 'archived') in ('archived', 'parsed')
@@ -117,7 +118,8 @@ def backlog(cursor: Any) -> Row:
             coalesce(sum(size_bytes) filter (where state in ('received', 'verified')), 0)::bigint
                 as size_bytes,
             min(received_at) filter (where state in ('received', 'verified')) as oldest_received_at,
-            count(*) filter (where state = 'waiting') as waiting,
+            count(*) filter (where state = 'waiting' and reason is null) as waiting,
+            count(*) filter (where state = 'waiting' and reason = 'unread') as unread,
             (select count(*) from logbox.batches where state = 'open') as open_batches,
             (select count(*) from logbox.batches where state = 'running') as running_batches
         from logbox.deliveries
@@ -135,6 +137,7 @@ def unfinished(cursor: Any) -> Row:
             min(d.received_at) as oldest_received_at
         from logbox.deliveries d
         where d.state in ('received', 'verified')
+            or (d.state = 'waiting' and d.reason = 'unread')
             or (
                 d.state = 'archived'
                 and coalesce(

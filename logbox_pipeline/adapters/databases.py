@@ -81,12 +81,6 @@ def rename(cursor: Any, database: str, to: str) -> None:
             return
 
 
-def take_turn(cursor: Any, what: str) -> bool:
-    """Whether nobody else on this cluster does this. Held until the connection is closed."""
-    cursor.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (what,))
-    return bool(cursor.fetchone()[0])
-
-
 def unused(cursor: Any, pattern: str) -> list[str]:
     """Databases whose whole name matches, and to which nobody is connected."""
     cursor.execute(

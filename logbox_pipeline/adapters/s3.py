@@ -1,6 +1,7 @@
 """One S3 bucket behind `core.ports.ObjectStore`; boto3's errors become Logbox's here."""
 
 import hashlib
+import http.client
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +24,11 @@ from logbox_pipeline.core.errors import (
     TransientError,
 )
 from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObject
+
+# An object may have some 2,000 metadata entries, of 2 KB in all (Amazon S3 User Guide, "Working
+# with object metadata"), each a header. Python's own limit of 100 would make it unreadable for
+# ever.
+vars(http.client)["_MAXHEADERS"] = 5_000
 
 MAX_CONNECTIONS = 32
 _SMALL_BYTES = 16 * 1024 * 1024

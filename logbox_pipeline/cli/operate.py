@@ -235,7 +235,8 @@ def _show_status(found: Status) -> None:
         "backlog",
         f"{backlog['files']:,} files, {_bytes(backlog['size_bytes'])}; "
         f"{backlog['waiting']:,} wait for a digest; "
-        f"{backlog['open_batches']} batches open, {backlog['running_batches']} running",
+        + (f"{backlog['unread']:,} could not be read yet; " if backlog["unread"] else "")
+        + f"{backlog['open_batches']} batches open, {backlog['running_batches']} running",
     )
     _line(
         "freshness",

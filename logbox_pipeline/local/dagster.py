@@ -53,6 +53,9 @@ HEALTH_QUERY = """
 }
 """
 
+UNREACHED = "DagsterUserCodeUnreachableError"
+"""What the webserver says while the code server is started again: the code has no fault."""
+
 UNENDED_QUERY = """
 {
   runsOrError(filter: {statuses: [STARTING, STARTED, CANCELING]}) {
@@ -277,6 +280,8 @@ class DagsterProcesses:
             return False
         for entry in data["workspaceOrError"].get("locationEntries", []):
             message = (entry["locationOrLoadError"] or {}).get("message")
+            if message and UNREACHED in message:
+                return False
             if message:
                 raise LogboxError(
                     f"Dagster cannot load {self._module}: {without_secrets(message)}",

@@ -39,7 +39,9 @@ max_connections = 200
 password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
-shared_buffers = '256MB'
+# Loads write much WAL in few transactions: with the defaults they wait for its buffers.
+shared_buffers = '1GB'
+wal_buffers = '64MB'
 max_wal_size = '2GB'
 min_wal_size = '1GB'
 synchronous_commit = on

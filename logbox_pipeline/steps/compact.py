@@ -22,6 +22,7 @@ from logbox_pipeline.adapters.catalog_logs import PlannedFile
 from logbox_pipeline.adapters.parquet import LakeFile
 from logbox_pipeline.adapters.parquet_merge import batches_of, merge_files
 from logbox_pipeline.adapters.postgres import transaction
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.compaction import worth_merging
 from logbox_pipeline.core.content import Content, ContentByLog
@@ -201,13 +202,14 @@ def _planned(
 @contextmanager
 def _turn(site: Site) -> Iterator[None]:
     """Alone at it; what a dead one had planned is given up, if `sweep_lake` has not yet done so."""
-    with site.connection() as connection:
+    # Two at once would prove nothing wrong, `swap` sees to that: it saves work.
+    with site.connection() as connection, turn(connection, Turn.COMPACTION) as is_ours:
+        if not is_ours:
+            raise TransientError(
+                "another compaction is at work",
+                hint="nothing to do: it merges what this one would have",
+            )
         with transaction(connection) as cursor:
-            if not catalog_lake.take_turn(cursor):
-                raise TransientError(
-                    "another compaction is at work",
-                    hint="nothing to do: it merges what this one would have",
-                )
             catalog_lake.abandon_compactions(cursor)
         yield
 

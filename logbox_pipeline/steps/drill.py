@@ -18,7 +18,7 @@ from logbox_pipeline.adapters.catalog_compare import Sample, Side, differing
 from logbox_pipeline.adapters.catalog_drills import Drill
 from logbox_pipeline.adapters.catalog_restore import Scope
 from logbox_pipeline.adapters.databases import database_of
-from logbox_pipeline.adapters.postgres import transaction
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core.errors import LogboxError, TransientError, UsageError
 from logbox_pipeline.core.retention import telemetry_window
 from logbox_pipeline.settings import required
@@ -147,12 +147,11 @@ def _choose(held: Sequence[tuple[date, int]], most: int, today: date) -> list[da
 @contextmanager
 def _turn(site: Site) -> Iterator[None]:
     """Alone at it: what an unfinished drill left is a dead one's then."""
-    with site.connection() as connection:
-        with transaction(connection) as cursor:
-            if not catalog_drills.take_turn(cursor):
-                raise TransientError(
-                    "another drill is at work", hint="wait for it: the newest row of logbox.drills"
-                )
+    with site.connection() as connection, turn(connection, Turn.DRILL) as is_ours:
+        if not is_ours:
+            raise TransientError(
+                "another drill is at work", hint="wait for it: the newest row of logbox.drills"
+            )
         yield
 
 

@@ -72,7 +72,8 @@ _Result = TypeVar("_Result")
 class EarlyParsing:
     """Logs that are parsed before anybody is sure to ask for them, a few at a time.
 
-    What nobody asked for is not handed to a worker any more once `parse_all` has begun.
+    Once `parse_all` has begun, no more is handed over; what was, is parsed whether anybody asks
+    for it or not.
     """
 
     def __init__(self, settings: Settings, pool: ProcessPool, jobs: Sequence[Job]) -> None:

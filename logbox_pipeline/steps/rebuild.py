@@ -25,6 +25,7 @@ from logbox_pipeline.adapters.catalog_restore import Finding, Progress, Scope, U
 from logbox_pipeline.adapters.catalog_topics import record_topics
 from logbox_pipeline.adapters.catalog_vehicles import record_aliases
 from logbox_pipeline.adapters.databases import database_of, with_database
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.errors import (
     LogboxError,
@@ -120,10 +121,13 @@ def rebuild_missing(site: Site, scope: Scope, say: Say = lambda _: None) -> Rebu
     """
     database = database_of(required(site.settings.database_url, "LOGBOX_DATABASE_URL"))
     admin_url = required(site.settings.admin_database_url, "LOGBOX_ADMIN_DATABASE_URL")
-    with databases.administrator(admin_url) as turn:
-        if not databases.take_turn(turn, f"logbox.rebuild:{database}"):
+    with (
+        databases.administrator(admin_url) as cursor,
+        turn(cursor.connection, f"{Turn.REBUILD}:{database}") as is_ours,
+    ):
+        if not is_ours:
             raise _at_work(database)
-        if not databases.exists(turn, database):
+        if not databases.exists(cursor, database):
             report = _build_and_rename(site, database, scope, say)
         elif (done := _renamed_before(site)) is not None:
             report = done
@@ -257,10 +261,13 @@ def _at_work(database: str) -> UsageError:
 def _fill(site: Site, scope: Scope, say: Say) -> RebuildReport:
     """Do what is left to do; what was done stays known until `_end`."""
     owner_url = required(site.settings.owner_database_url, "LOGBOX_OWNER_DATABASE_URL")
-    with closing(postgres.connect(owner_url)) as owner:
+    with (
+        closing(postgres.connect(owner_url)) as owner,
+        turn(owner, Turn.REBUILD) as is_ours,
+    ):
+        if not is_ours:
+            raise _at_work(database_of(owner_url))
         with postgres.transaction(owner) as cursor:
-            if not catalog_restore.take_turn(cursor):
-                raise _at_work(database_of(owner_url))
             _begin(cursor, scope)
             is_whole = catalog_restore.is_whole(cursor)
         if not is_whole:

@@ -15,10 +15,10 @@ from logbox_pipeline.adapters import (
     catalog_drifts,
     catalog_inventory,
     catalog_reconciliations,
-    postgres,
 )
 from logbox_pipeline.adapters.catalog_drifts import OpenDrift
 from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.errors import LogboxError, TransientError
 from logbox_pipeline.core.ports import ListedObject
@@ -76,9 +76,7 @@ def reconcile(
     listings: taken earlier, by place.
     Raises TransientError when Postgres is away, or another reconciliation runs.
     """
-    with site.connection() as turn:
-        with postgres.transaction(turn) as cursor:
-            is_ours = catalog_reconciliations.take_turn(cursor)
+    with site.connection() as connection, turn(connection, Turn.RECONCILIATION) as is_ours:
         if not is_ours:
             raise TransientError(
                 "another reconciliation is running", hint="wait for it, see `logbox status`"

@@ -22,6 +22,7 @@ from logbox_pipeline.adapters.catalog_batches import open_batches
 from logbox_pipeline.adapters.catalog_drifts import record_drift
 from logbox_pipeline.adapters.catalog_replica import BEGINNING, Lag, Owed
 from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.adapters.turns import Turn, is_taken, turn
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.core.ports import Download
 from logbox_pipeline.steps.proof import holds, proven, put_proven
@@ -108,7 +109,7 @@ def due(site: Site) -> Due:
 def is_replicating(site: Site) -> bool:
     """Whether a call is at work somewhere; a hint."""
     with site.transaction() as cursor:
-        return catalog.is_locked(cursor)
+        return is_taken(cursor, Turn.REPLICATION)
 
 
 def replicate(
@@ -160,16 +161,15 @@ def replicate(
 @contextmanager
 def _alone(site: Site, connection: Any) -> Iterator[bool]:
     """Whether no other call is at work; if so, with an empty scratch folder."""
-    with postgres.transaction(connection) as cursor:
-        is_alone = catalog.take_lock(cursor)
-    if is_alone:
-        shutil.rmtree(_scratch(site), ignore_errors=True)
-        _scratch(site).mkdir(parents=True)
-    try:
-        yield is_alone
-    finally:
+    with turn(connection, Turn.REPLICATION) as is_alone:
         if is_alone:
             shutil.rmtree(_scratch(site), ignore_errors=True)
+            _scratch(site).mkdir(parents=True)
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                shutil.rmtree(_scratch(site), ignore_errors=True)
 
 
 def _scratch(site: Site) -> Path:

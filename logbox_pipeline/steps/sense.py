@@ -22,7 +22,7 @@ from logbox_pipeline.core.batching import (
     form,
     is_dead,
 )
-from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed
+from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed, TransientError
 from logbox_pipeline.core.ports import ListedObject
 from logbox_pipeline.steps.attempt import sweep_scratch
 from logbox_pipeline.steps.lost_catalog import require_catalog
@@ -39,6 +39,9 @@ MOST_AHEAD = 8
 late is in the next batch and not behind all of another's burst."""
 
 _SETTLE_MOST = 5
+
+_UNANSWERED_MOST = 3
+"""Questions about single objects that a tick waits for in vain."""
 
 _OUTAGE_GAP = timedelta(seconds=45)
 """Ticks further apart than this mean that the machine, Postgres or the daemon was away: deaths
@@ -185,7 +188,19 @@ def _find_new(site: Site, listed: Sequence[ListedObject], listed_at: datetime) -
     name: listings of some stores are late, and it would be a delivery of nothing."""
     with site.transaction() as cursor:
         new = catalog_landing.find_new(cursor, site.landing.bucket, listed, listed_at=listed_at)
-    return [one for one in new if not one.earlier or _stands(site, one.listed)]
+    unanswered = 0
+    found = []
+    for one in new:
+        # One that the store does not tell of is asked for again by the next tick: it ends none.
+        if one.earlier and unanswered < _UNANSWERED_MOST:
+            try:
+                if _stands(site, one.listed):
+                    found.append(one)
+            except TransientError:
+                unanswered += 1
+        elif not one.earlier:
+            found.append(one)
+    return found
 
 
 def _stands(site: Site, listed: ListedObject) -> bool:

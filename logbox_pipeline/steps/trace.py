@@ -277,11 +277,14 @@ def _by_whom(upload: Row) -> str:
 
 def _judged(site: Site, row: Row) -> Iterator[Hop]:
     if row["state"] == "waiting":
+        until = f"{row['waiting_until']:%Y-%m-%d %H:%M:%S} UTC"
         yield Hop(
             "waiting",
             None,
-            f"no digest is declared; waits until {row['waiting_until']:%Y-%m-%d %H:%M:%S} UTC "
-            f"for {row['name']}{keys.SIDECAR_SUFFIX}",
+            f"could not be read: {row['detail']}; tried again at {until}"
+            if row["reason"] == "unread"
+            else f"no digest is declared; waits until {until} for "
+            f"{row['name']}{keys.SIDECAR_SUFFIX}",
         )
     if row["verified_at"] is not None:
         said = (

@@ -3,7 +3,7 @@
 Bytes that cannot be trusted go to quarantine, see `quarantine`. Nothing leaves landing here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +11,9 @@ from pathlib import Path
 from uuid import UUID
 
 from logbox_pipeline.adapters import catalog_deliveries as catalog
-from logbox_pipeline.adapters.catalog_batches import Claim, fence
+from logbox_pipeline.adapters.catalog_batches import Claim, fence, transient_failures
 from logbox_pipeline.adapters.catalog_deliveries import (
+    UNREAD,
     Delivery,
     Gone,
     Refused,
@@ -41,6 +42,17 @@ Outcome = Verified | Refused | Gone | Waits
 _MOST_LOOKS = 5
 """At bytes that no digest vouches for, after the first."""
 
+_AWAY_AFTER = 2 * TRANSFERS
+"""Deliveries in a row that could not be read: is the store away, so that the others need not be
+tried?"""
+
+_PATIENT_ATTEMPTS = 3
+"""Attempts that a batch makes as a whole. After them, what cannot be read leaves it; what has left
+another batch for that does so at once."""
+
+_READ_AGAIN_FIRST = timedelta(seconds=10)
+_READ_AGAIN_MOST = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -60,14 +72,20 @@ class VerifyReport:
 def verify(site: Site, held: Claim) -> VerifyReport:
     """Read and judge every delivery of the batch that has not been refused already.
 
-    Leaves each fit log at `scratch_file`. Raises TransientError when a store is away.
+    Leaves each fit log at `scratch_file`. What again and again cannot be read is put off, so that
+    it does not keep the others. Raises TransientError when a store is away.
     """
     with site.transaction() as cursor:
         deliveries = catalog.of_batch(cursor, held.batch_id, "received", "verified", "archived")
+        failed_before = transient_failures(cursor, held.batch_id)
     folder = site.folder(held)
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(TRANSFERS) as threads:
-        outcomes = list(threads.map(lambda one: _examined(site, one, folder), deliveries))
+    outcomes, unread = _examine_all(
+        site, deliveries, folder, may_put_off=failed_before >= _PATIENT_ATTEMPTS
+    )
+    if unread and not _answers(site):
+        raise unread[0].error
+    outcomes += [_put_off(site, one) for one in unread]
     verified = [one for one in outcomes if isinstance(one, Verified)]
     refused = [one for one in outcomes if isinstance(one, Refused)]
     gone = [one for one in outcomes if isinstance(one, Gone)]
@@ -95,6 +113,56 @@ def verify(site: Site, held: Claim) -> VerifyReport:
 def scratch_file(folder: Path, delivery_id: UUID) -> Path:
     """Where the bytes of a verified delivery stand while its batch is worked on."""
     return folder / f"{delivery_id}.log"
+
+
+@dataclass(frozen=True)
+class _Unread:
+    delivery: Delivery
+    error: TransientError
+
+
+def _examine_all(
+    site: Site, deliveries: Sequence[Delivery], folder: Path, *, may_put_off: bool
+) -> tuple[list[Outcome], list[_Unread]]:
+    """(what was read and judged, what the store did not give and may be put off)."""
+    outcomes: list[Outcome] = []
+    unread: list[_Unread] = []
+    in_a_row = 0
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        begun = [threads.submit(_examined, site, one, folder) for one in deliveries]
+        try:
+            for delivery, examined in zip(deliveries, begun, strict=True):
+                try:
+                    outcomes.append(examined.result())
+                    in_a_row = 0
+                except TransientError as error:
+                    in_a_row += 1
+                    is_known = delivery.reason == UNREAD
+                    # What an earlier attempt archived is read from there: no drone's doing.
+                    if not (may_put_off or is_known) or delivery.state == "archived":
+                        raise
+                    if in_a_row % _AWAY_AFTER == 0 and not _answers(site):
+                        raise
+                    unread.append(_Unread(delivery, error))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+    return outcomes, unread
+
+
+def _answers(site: Site) -> bool:
+    try:
+        site.landing.list_page(keys.LANDING_PREFIX, most=1)
+    except TransientError:
+        return False
+    return True
+
+
+def _put_off(site: Site, unread: _Unread) -> Waits:
+    """To be read again after as long as it has been there, five minutes at most."""
+    now = site.now()
+    age = now - unread.delivery.received_at
+    wait = min(max(age, _READ_AGAIN_FIRST), _READ_AGAIN_MOST)
+    return Waits(unread.delivery.delivery_id, now + wait, unread.error.message)
 
 
 def _examined(site: Site, delivery: Delivery, folder: Path) -> Outcome:

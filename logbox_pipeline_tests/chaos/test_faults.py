@@ -147,6 +147,10 @@ def work(ailing: Ailing) -> None:
             set not_before = null, heartbeat_at = heartbeat_at - interval '2 min'
             """,
         )
+        journey.change(
+            ailing.straight,
+            "update logbox.deliveries set waiting_until = now() where reason = 'unread'",
+        )
         if not left(ailing.straight):
             return
     raise AssertionError(f"never done: {left(ailing.straight)}")

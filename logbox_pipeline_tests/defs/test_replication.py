@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 
-from logbox_pipeline.adapters import catalog_replica
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.definitions import build_defs
 from logbox_pipeline.defs import sensors
 from logbox_pipeline.defs.resources import SiteResource
@@ -131,8 +131,7 @@ def test_no_second_run_is_asked_for_while_one_is_at_work_and_a_dead_one_is_faile
     run = begin(dagster)
     assert "is at work" in look(dagster)
     _SITE[0] = replace(site, now=lambda: site.now() + timedelta(seconds=90))
-    with site.connection() as connection, connection.cursor() as cursor:
-        assert catalog_replica.take_lock(cursor)
+    with site.connection() as other, turn(other, Turn.REPLICATION):
         assert "is at work" in look(dagster)
         assert dagster.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
     look(dagster)

@@ -232,6 +232,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "redirect": {"WebsiteRedirectLocation": "https://example.org/"},
     "expires": {"Expires": datetime(9999, 12, 31, tzinfo=UTC)},
     "metadata": {"Metadata": {f"m{number}": "'\"<$(id)>`" for number in range(20)}},
+    "entries": {"Metadata": {f"m{number}": "x" for number in range(300)}},
 }
 
 

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from logbox_pipeline.adapters import catalog_lake
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core.content import Content, ContentByLog
 from logbox_pipeline.core.errors import PermanentError, TransientError, UsageError
 from logbox_pipeline.core.reconciliation import Place
@@ -182,10 +182,12 @@ def test_today_and_days_with_work_left_are_left_and_only_one_compacts(site: Site
         )
         assert compact(a_day_on(site)).done == ()
     journey.change(site, "update logbox.batches set state = 'finished'")
-    with site.connection() as connection, closing(connection.cursor()) as cursor:
-        assert catalog_lake.take_turn(cursor)
-        with pytest.raises(TransientError, match="another compaction is at work"):
-            compact(a_day_on(site))
+    with (
+        site.connection() as other,
+        turn(other, Turn.COMPACTION),
+        pytest.raises(TransientError, match="another compaction is at work"),
+    ):
+        compact(a_day_on(site))
     assert compact(a_day_on(site), day=(site.now() - timedelta(days=1)).date()).done == ()
     assert compact(a_day_on(site), day=site.now().date()).done != ()
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from logbox_pipeline.adapters import catalog_drills, databases
+from logbox_pipeline.adapters import databases
 from logbox_pipeline.adapters.catalog_restore import Scope
 from logbox_pipeline.adapters.databases import database_of
-from logbox_pipeline.adapters.postgres import transaction
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.steps.compact import compact
 from logbox_pipeline.steps.drill import OVERDUE, drill, judge_drill
@@ -58,10 +58,12 @@ def test_a_drill_finds_the_live_database_equal_and_says_how_fast(site: Site) -> 
 
 
 def test_a_second_drill_beside_the_first_is_refused(site: Site) -> None:
-    with site.connection() as other, transaction(other) as cursor:
-        assert catalog_drills.take_turn(cursor)
-        with pytest.raises(TransientError, match="another drill is at work"):
-            drill(site)
+    with (
+        site.connection() as other,
+        turn(other, Turn.DRILL),
+        pytest.raises(TransientError, match="another drill is at work"),
+    ):
+        drill(site)
 
 
 def test_what_commits_while_a_drill_runs_is_no_difference(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from logbox_pipeline.adapters import catalog_status
 from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import FenceLost, StoreRefused, TransientError
@@ -28,6 +29,7 @@ from logbox_pipeline.steps.parse_worker import ParsedLog, UnparsedLog
 from logbox_pipeline.steps.sense import MOST_AHEAD, Tick
 from logbox_pipeline.steps.settle import settle
 from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.trace import trace
 from logbox_pipeline.steps.verify import verify
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.journey import jsonl, upload
@@ -131,6 +133,165 @@ def test_quarantine_copy_that_is_not_proven_keeps_the_object_in_landing(
     with pytest.raises(TransientError, match="does not read back"):
         verify(site, held)
     assert journey.keys_in(site.landing, "landing/") == ["landing/acme/d1/a.jsonl"]
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Keys of landing for which the store answers 500, until they are taken out."""
+    broken: set[str] = set()
+    download = S3Bucket.download
+
+    def answer(self: S3Bucket, key: str, path: Any, **asked: Any) -> Any:
+        if key in broken:
+            raise TransientError(f"500 for {key}")
+        return download(self, key, path, **asked)
+
+    monkeypatch.setattr(S3Bucket, "download", answer)
+    return broken
+
+
+def fail_thrice(site: Site) -> None:
+    for _ in range(3):
+        (batch,) = journey.tick(site).offered
+        with pytest.raises(TransientError, match="500 for"):
+            list(ingest_offered(site, batch.run_key, "r"))
+        let_back_off_pass(site)
+
+
+def let_waiting_pass(site: Site) -> None:
+    journey.change(site, "update logbox.deliveries set waiting_until = now() - interval '1 s'")
+
+
+def test_object_that_cannot_be_read_does_not_keep_the_others_of_its_batch(
+    site: Site, unreadable: set[str]
+) -> None:
+    upload(site, "landing/acme/d1/good.jsonl", jsonl("good"))
+    upload(site, "landing/beta/d1/bad.jsonl", jsonl("bad"))
+    site.landing.put_bytes("landing/beta/d1/bad.jsonl.sha256", b"one that would release it")
+    unreadable.add("landing/beta/d1/bad.jsonl")
+    fail_thrice(site)
+    journey.ingest_all(site)
+    assert journey.rows(site, "select message from logbox.log_events") == [("good",)]
+    assert journey.rows(
+        site, "select client, reason, detail from logbox.deliveries where state = 'waiting'"
+    ) == [("beta", "unread", "500 for landing/beta/d1/bad.jsonl")]
+    hop = next(one for one in trace(site, "bad.jsonl").deliveries[0].hops if one.hop == "waiting")
+    assert "could not be read: 500 for landing/beta/d1/bad.jsonl; tried again at" in hop.detail
+    journey.change(site, "update logbox.deliveries set waiting_until = now() + interval '1 hour'")
+    journey.tick(site)
+    assert journey.rows(site, "select count(*) from logbox.batches") == [(1,)]
+    unreadable.clear()
+    let_waiting_pass(site)
+    journey.ingest_all(site)
+    assert (
+        journey.rows(site, "select state, reason, detail from logbox.deliveries")
+        == [("archived", None, None)] * 2
+    )
+    assert not {key for key in journey.keys_in(site.landing, "landing/") if key.endswith("jsonl")}
+
+
+def test_objects_that_are_never_read_hold_no_place_among_the_batches(
+    site: Site, unreadable: set[str]
+) -> None:
+    single = journey.with_settings(site, batch_files=1)
+    for number in range(MOST_AHEAD):
+        key = f"landing/acme/d1/{number}.jsonl"
+        unreadable.add(key)
+        upload(site, key, jsonl(str(number)))
+    for _ in range(3):
+        offered = journey.tick(single).offered
+        assert len(offered) == MOST_AHEAD
+        for batch in offered:
+            with pytest.raises(TransientError, match="500 for"):
+                list(ingest_offered(single, batch.run_key, "r"))
+        let_back_off_pass(site)
+    upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
+    journey.ingest_all(single)
+    assert journey.rows(site, "select distinct state from logbox.batches") == [("finished",)]
+    assert journey.rows(site, "select message from logbox.log_events") == [("beta",)]
+
+
+def test_what_was_not_read_before_costs_the_next_batch_no_attempt(
+    site: Site, unreadable: set[str]
+) -> None:
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"))
+    unreadable.add("landing/acme/d1/bad.jsonl")
+    fail_thrice(site)
+    journey.ingest_all(site)
+    let_waiting_pass(site)
+    upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
+    (batch,) = journey.tick(site).offered
+    list(ingest_offered(site, batch.run_key, "r"))
+    assert journey.rows(site, "select client, state, reason from logbox.deliveries order by 1") == [
+        ("acme", "waiting", "unread"),
+        ("beta", "archived", None),
+    ]
+    assert [row["client"] for row in late(site)] == ["acme"]
+
+
+def late(site: Site) -> list[dict[str, Any]]:
+    with site.transaction() as cursor:
+        return catalog_status.late(cursor, site.now() + timedelta(hours=1), 60)
+
+
+def test_many_objects_that_cannot_be_read_are_no_store_that_is_away(
+    site: Site, unreadable: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        key = f"landing/acme/d1/{number}.jsonl"
+        unreadable.add(key)
+        upload(site, key, jsonl(str(number)))
+    upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
+    fail_thrice(site)
+    held = journey.claim_offered(site)
+    tried: list[str] = []
+    download = S3Bucket.download
+
+    def slowly(self: S3Bucket, key: str, path: Any, **asked: Any) -> Any:
+        tried.append(key)
+        time.sleep(0.05)
+        return download(self, key, path, **asked)
+
+    def no_listing(self: S3Bucket, prefix: str, **asked: Any) -> Any:
+        raise TransientError("the store is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bucket, "download", slowly)
+        patched.setattr(S3Bucket, "list_page", no_listing)
+        with pytest.raises(TransientError, match="500 for"):
+            verify(site, held)
+    assert len(tried) < 60
+    assert journey.rows(site, "select distinct state from logbox.deliveries") == [("received",)]
+    done = verify(site, held)
+    assert (done.verified, done.waiting) == (1, 60)
+
+
+def test_object_that_the_store_does_not_tell_of_ends_no_tick(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    journey.tick(site)
+    journey.change(
+        site,
+        """
+        update logbox.deliveries
+        set state = 'vanished', reason = 'deleted', left_landing_at = now()
+        """,
+    )
+    journey.change(site, "update logbox.batches set state = 'finished'")
+    upload(site, "landing/beta/d1/b.jsonl", jsonl("beta"))
+
+    def silent(self: S3Bucket, key: str, **asked: Any) -> Any:
+        raise TransientError("the connection was closed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bucket, "head", silent)
+        assert len(journey.tick(site).offered) == 1
+    journey.ingest_all(site)
+    assert journey.rows(site, "select message from logbox.log_events order by 1") == [
+        ("beta",),
+        ("x",),
+    ]
 
 
 def test_sidecar_of_newer_bytes_is_not_held_against_older_ones(site: Site) -> None:

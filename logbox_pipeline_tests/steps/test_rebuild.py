@@ -15,11 +15,11 @@ from uuid import uuid4
 import pytest
 from psycopg2 import sql
 
-from logbox_pipeline.adapters import catalog_batches, catalog_restore, databases, postgres
+from logbox_pipeline.adapters import catalog_batches, databases, postgres
 from logbox_pipeline.adapters.catalog_restore import Scope
 from logbox_pipeline.adapters.catalog_retry import Choice
 from logbox_pipeline.adapters.databases import database_of
-from logbox_pipeline.adapters.postgres import transaction
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.errors import (
     PermanentError,
@@ -407,10 +407,12 @@ def put_orphan(site: Site) -> str:
 
 
 def test_two_rebuilds_do_not_fill_one_database(site: Site) -> None:
-    with site.connection() as other, transaction(other) as cursor:
-        assert catalog_restore.take_turn(cursor)
-        with pytest.raises(UsageError, match="another rebuild of database"):
-            rebuild(site, Scope())
+    with (
+        site.connection() as other,
+        turn(other, Turn.REBUILD),
+        pytest.raises(UsageError, match="another rebuild of database"),
+    ):
+        rebuild(site, Scope())
 
 
 def test_a_site_of_which_only_a_client_was_made_is_filled_while_paused(site: Site) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from logbox_pipeline.adapters import catalog_drifts, catalog_reconciliations
+from logbox_pipeline.adapters import catalog_drifts
 from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core.digest import sha256_hex
 from logbox_pipeline.core.errors import TransientError
 from logbox_pipeline.core.reconciliation import Comparison, Place
@@ -440,10 +441,12 @@ def test_an_object_that_alone_cannot_be_read_is_unreadable(flown: Site) -> None:
 
 
 def test_only_one_reconciliation_runs_at_a_time(flown: Site) -> None:
-    with flown.connection() as other, other.cursor() as cursor:
-        assert catalog_reconciliations.take_turn(cursor)
-        with pytest.raises(TransientError, match="another reconciliation"):
-            reconcile(flown)
+    with (
+        flown.connection() as other,
+        turn(other, Turn.RECONCILIATION),
+        pytest.raises(TransientError, match="another reconciliation"),
+    ):
+        reconcile(flown)
     require_clean(reconcile(flown))
 
 

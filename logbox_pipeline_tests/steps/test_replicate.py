@@ -14,15 +14,15 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from logbox_pipeline.adapters import catalog_replica
 from logbox_pipeline.adapters.s3 import REPLICA_NAMES, S3Bucket
+from logbox_pipeline.adapters.turns import Turn, turn
 from logbox_pipeline.core.errors import SettingError, StoreRefused, TransientError
 from logbox_pipeline.core.keys import archive_key
 from logbox_pipeline.settings import Settings, is_replica_embedded
 from logbox_pipeline.steps import replicate as replicate_module
 from logbox_pipeline.steps.manifest import Manifest, put_manifests
 from logbox_pipeline.steps.reconcile import reconcile
-from logbox_pipeline.steps.replicate import due, replicate
+from logbox_pipeline.steps.replicate import due, is_replicating, replicate
 from logbox_pipeline.steps.seal import seal_all
 from logbox_pipeline.steps.setup import set_up_buckets
 from logbox_pipeline.steps.site import Site, open_site
@@ -346,10 +346,9 @@ def test_a_page_holds_little_or_one_large_file(site: Site, monkeypatch: pytest.M
 
 def test_one_call_works_at_a_time(site: Site) -> None:
     archive(site)
-    with site.connection() as connection, connection.cursor() as cursor:
-        assert not catalog_replica.is_locked(cursor)
-        assert catalog_replica.take_lock(cursor)
-        assert catalog_replica.is_locked(cursor)
+    assert not is_replicating(site)
+    with site.connection() as other, turn(other, Turn.REPLICATION):
+        assert is_replicating(site)
         done = replicate(site)
         assert (done.copied, done.lag.files) == (0, len(owed(site)))
     assert replicate(site).lag.files == 0
