@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     failpoints: Path | None = Field(
         None,
         description="For tests: a folder of files named after places in the commit order; a "
-        "process that comes to one removes its file and kills itself.",
+        "process that comes to one removes its file and kills itself, or whose id stands in it.",
     )
     web_host: str = Field("127.0.0.1", description="Address of the Dagster UI.")
     web_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")

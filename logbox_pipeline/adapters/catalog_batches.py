@@ -12,6 +12,7 @@ from logbox_pipeline.core.batching import (
     after_failure,
     backoff,
     halves,
+    is_held_up,
 )
 from logbox_pipeline.core.digest import batch_id as derive_batch_id
 from logbox_pipeline.core.errors import FenceLost
@@ -40,10 +41,15 @@ class OpenBatch:
     not_before: datetime | None
     heartbeat_at: datetime | None
     started_at: datetime | None
+    files: int
 
     @property
     def run_key(self) -> str:
         return f"{self.batch_id}:{self.attempt}"
+
+    def is_set_aside(self, now: datetime) -> bool:
+        """Whether it is one file whose store does not give or take it: no other waits for it."""
+        return self.files == 1 and self.not_before is not None and self.not_before > now
 
 
 def insert_batches(
@@ -110,7 +116,7 @@ def open_batches(cursor: Any) -> list[OpenBatch]:
     cursor.execute(
         """
         select batch_id, attempt, received_on, state, run_id, created_at,
-            not_before, heartbeat_at, started_at
+            not_before, heartbeat_at, started_at, files
         from logbox.batches
         where state in ('open', 'running')
         order by created_at, batch_id
@@ -123,7 +129,7 @@ def unfinished_of_days(cursor: Any, since: date, until: date) -> list[OpenBatch]
     cursor.execute(
         """
         select batch_id, attempt, received_on, state, run_id, created_at,
-            not_before, heartbeat_at, started_at
+            not_before, heartbeat_at, started_at, files
         from logbox.batches
         where received_on between %s and %s and state in ('open', 'running')
         order by created_at, batch_id
@@ -252,6 +258,22 @@ def back_off(cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetim
         "update logbox.batches set not_before = %s where batch_id = %s", (not_before, str(batch_id))
     )
     return not_before
+
+
+def split_held_up(cursor: Any, batch_id: UUID, now: datetime) -> AfterFailure:
+    """Halve an open batch that requests for some of its files hold up again and again. The halves
+    keep its count, so that they are halved at their next failure; the last file waits alone."""
+    failures = transient_failures(cursor, batch_id)
+    deliveries = _deliveries(cursor, batch_id)
+    if not is_held_up(files=len(deliveries), transient_failures=failures):
+        return AfterFailure.AGAIN
+    made = insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
+    cursor.execute(
+        "update logbox.batches set transient_failures = %s where batch_id = any(%s::uuid[])",
+        (failures, [str(one) for one in made]),
+    )
+    _end(cursor, batch_id, "split", now)
+    return AfterFailure.SPLIT
 
 
 def transient_failures(cursor: Any, batch_id: UUID) -> int:

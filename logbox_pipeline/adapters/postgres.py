@@ -17,6 +17,16 @@ from logbox_pipeline.core.errors import (
 
 CONNECT_TIMEOUT_S = 10
 
+# By the server's own keepalives, what a session has locked is free within a minute when its host
+# is lost; by its system's, after two hours.
+_SESSION = """
+set time zone 'UTC';
+set logbox.is_writer = 'on';
+set tcp_keepalives_idle = 30;
+set tcp_keepalives_interval = 10;
+set tcp_keepalives_count = 3
+"""
+
 _WRONG_SETTING = (
     "authentication failed",
     "no password supplied",
@@ -69,7 +79,7 @@ def connect(url: str) -> Any:
             hint="it reads postgresql://user:password@host:port/database",
         ) from None
     with transaction(connection) as cursor:
-        cursor.execute("set time zone 'UTC'; set logbox.is_writer = 'on'")
+        cursor.execute(_SESSION)
     return connection
 
 

@@ -19,9 +19,9 @@ from logbox_pipeline.core.errors import (
     LogboxError,
     ObjectSealed,
     PermanentError,
+    RequestFailed,
     SettingError,
     StoreRefused,
-    TransientError,
 )
 from logbox_pipeline.core.ports import Download, ListedObject, Page, StoredObject
 
@@ -242,7 +242,7 @@ class S3Bucket:
             return None
         stored = _stored(answer)
         if size_bytes != stored.size_bytes:
-            raise TransientError(
+            raise RequestFailed(
                 f"s3://{self.bucket}/{key} broke off: expected {stored.size_bytes} bytes, "
                 f"got {size_bytes}"
             )
@@ -331,7 +331,7 @@ class S3Bucket:
             return None
         confirmed = answer.get("ChecksumSHA256")
         if confirmed is not None and confirmed != to_base64(sha256):
-            raise TransientError(
+            raise RequestFailed(
                 f"s3://{self.bucket}/{key}: the store confirms checksum {confirmed}, "
                 f"expected {to_base64(sha256)}"
             )
@@ -353,7 +353,7 @@ class S3Bucket:
             self.client.copy(origin, self.bucket, target)
         copied = self.head(target)
         if copied is None:
-            raise TransientError(f"s3://{self.bucket}/{target} is not there after copying")
+            raise RequestFailed(f"s3://{self.bucket}/{target} is not there after copying")
         return copied
 
     def delete(self, key: str, *, version_id: str | None = None) -> None:
@@ -474,7 +474,7 @@ class S3Bucket:
             where = f"s3://{self.bucket}/{key}"
             raise _translation(error, operation, where, self.names) from error
         except (BotoCoreError, HTTPClientError, ConnectionError, TimeoutError) as error:
-            raise TransientError(
+            raise RequestFailed(
                 f"could not {operation} s3://{self.bucket}/{key}: {error}",
                 hint=f"see whether the store at {self.names.endpoint} is up",
             ) from error
@@ -513,7 +513,7 @@ def _translation(
     if code in _GONE:
         return _Gone(message)
     if status >= 500 or code in _TRY_AGAIN:
-        return TransientError(message)
+        return RequestFailed(message)
     return StoreRefused(message)
 
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import boto3
-from botocore.config import Config
 from psycopg2 import sql
 
 from logbox_pipeline.adapters.databases import database_of, with_database
@@ -24,7 +22,7 @@ from logbox_pipeline.adapters.telemetry_tables import partition_of
 from logbox_pipeline.benchmark.workload import LogFile
 from logbox_pipeline.core.digest import sha256_hex, to_base64
 from logbox_pipeline.core.errors import PermanentError
-from logbox_pipeline.settings import Settings, required
+from logbox_pipeline.settings import required
 from logbox_pipeline.steps.site import TRANSFERS, Site
 
 _SCHEMA = "bench_limit"
@@ -112,8 +110,8 @@ def measure_bare_reads(site: Site, prefix: str) -> float:
 
 
 def measure_bare_requests(site: Site, files: list[LogFile], prefix: str) -> float:
-    """Seconds of only the S3 requests that the protocol needs, in plain boto3, with as many threads
-    as a run has.
+    """Seconds of only the S3 requests that the protocol needs, by the client and with as many
+    threads as a run has.
 
     Per file: GET from landing, to a file and SHA-256; PUT to the archive under If-None-Match with
     that checksum; PUT of a receipt. At the end the versions that were read are deleted, many by one
@@ -123,7 +121,7 @@ def measure_bare_requests(site: Site, files: list[LogFile], prefix: str) -> floa
     scratch.mkdir(exist_ok=True)
     receipt = b"{}" * 400
     landing, archive = site.landing.bucket, site.archive.bucket
-    s3 = _plain_client(site.settings)
+    s3 = site.landing.client
 
     def move(one: LogFile) -> dict[str, str]:
         path = scratch / one.path.name
@@ -145,23 +143,6 @@ def measure_bare_requests(site: Site, files: list[LogFile], prefix: str) -> floa
         lots = range(0, len(gone), _DELETED_TOGETHER)
         list(threads.map(delete, (gone[lot : lot + _DELETED_TOGETHER] for lot in lots)))
     return time.perf_counter() - started
-
-
-def _plain_client(settings: Settings) -> Any:
-    """boto3 as it comes, but for checksums beyond the SHA-256 that is asked for."""
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key_id,
-        aws_secret_access_key=settings.s3_secret_access_key,
-        config=Config(
-            max_pool_connections=TRANSFERS,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path"},
-        ),
-    )
 
 
 Leaf = tuple[str, str]

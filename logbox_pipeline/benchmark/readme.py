@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from logbox_pipeline.benchmark.measured import Measured, promised, said, spread
+from logbox_pipeline.benchmark.measured import Measured, promised, spread
 from logbox_pipeline.benchmark.results import Newest
 from logbox_pipeline.benchmark.rows import where
 
@@ -56,7 +56,7 @@ def _cells(same: list[Measured]) -> tuple[str, str, str, str]:
     if len(same) == 1:
         return first.title, f"**{spread(first)}** {first.unit}", first.beside, _bar(first)
     sizes = " / ".join(f"{one.at:,}" for one in same)
-    values = " / ".join(said(one.value) for one in same)
+    values = " / ".join(spread(one) for one in same)
     bars = "; ".join(f"{bar} at {one.at:,}" for one in same if (bar := _bar(one)))
     return f"{first.what}; {sizes} {first.of}", f"**{values}** {first.unit}", first.beside, bars
 

@@ -249,7 +249,7 @@ def measure_small(bench: Bench) -> Iterator[Measured]:
         work,
         "of the rate",
         shares,
-        beside="a bare loop in plain boto3: GET, PUT, PUT of a receipt, DELETE of many",
+        beside="a bare loop of requests: GET, PUT, PUT of a receipt, DELETE of many",
     )
     yield higher("small_bare_files_per_s", f"{work}, the bare loop", "files/s", bare_rates)
     yield lower("small_memory_mib", f"most memory of a run and its parsers, {work}", "MiB", memory)

@@ -9,6 +9,9 @@ from heapq import heappop, heappush
 from uuid import UUID
 
 FAILURES_BEFORE_SPLIT = 2
+REQUESTS_BEFORE_SPLIT = 4
+"""Attempts that end by requests to a store which answers others."""
+
 _BACKOFF_FIRST_S = 5
 _BACKOFF_MOST_S = 300
 
@@ -103,6 +106,11 @@ def after_failure(*, files: int, failures: int) -> AfterFailure:
     if failures < FAILURES_BEFORE_SPLIT:
         return AfterFailure.AGAIN
     return AfterFailure.SPLIT if files > 1 else AfterFailure.GIVE_UP
+
+
+def is_held_up(*, files: int, transient_failures: int) -> bool:
+    """Whether one file may keep the others from being done: its store answers for them alone."""
+    return files > 1 and transient_failures >= REQUESTS_BEFORE_SPLIT
 
 
 def halves(deliveries: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:

@@ -64,6 +64,10 @@ class TransientError(LogboxError):
     """Down, slow or refusing for now."""
 
 
+class RequestFailed(TransientError):
+    """A request to the object store was not answered, or not in full. Others may be."""
+
+
 def listed(names: Collection[str], most: int = 20) -> str:
     """Names for a message: sorted, the first of them where there are many."""
     shown = ", ".join(sorted(names)[:most]) or "none"

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from pathlib import Path
 from uuid import UUID
 
@@ -11,8 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from logbox_pipeline.adapters import catalog_batches as catalog
 from logbox_pipeline.adapters.catalog_batches import Claim
-from logbox_pipeline.core.batching import AfterFailure
-from logbox_pipeline.core.errors import FenceLost, LogboxError, TransientError
+from logbox_pipeline.core.errors import FenceLost, LogboxError, RequestFailed, TransientError
 from logbox_pipeline.steps.budget import MACHINE_FAULTS
 from logbox_pipeline.steps.scratch import left_over
 from logbox_pipeline.steps.site import Site
@@ -20,6 +20,15 @@ from logbox_pipeline.steps.site import Site
 HEARTBEAT_S = 5.0
 _RECORDING_S = 60.0
 """How long to try to tell the catalog of a failure before leaving it to the sensor."""
+
+
+class _Fault(Enum):
+    """Whose fault it was that an attempt ended."""
+
+    OF_BATCH = auto()
+    OF_REQUEST = auto()
+    """Of one to a store that answers others: another file may be held up by it."""
+    OF_MACHINE = auto()
 
 
 def claim(site: Site, batch_id: UUID, attempt: int, run_id: str) -> Claim:
@@ -32,8 +41,9 @@ def claim(site: Site, batch_id: UUID, attempt: int, run_id: str) -> Claim:
 def attempt(site: Site, held: Claim) -> Iterator[None]:
     """Work on a claimed attempt inside this block.
 
-    A TransientError is told to the catalog as such and the batch is offered again later; any
-    other error counts against the batch, as long as the stores answer. It is raised again.
+    A TransientError is told to the catalog as such and the batch is offered again later, in halves
+    when it was often a request to stores that answer others; any other error counts against the
+    batch, as long as the stores answer. It is raised again.
     """
     for left in site.settings.scratch.glob(f"{held.batch_id}-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -47,15 +57,19 @@ def attempt(site: Site, held: Claim) -> Iterator[None]:
         yield
     except FenceLost:
         raise
+    except RequestFailed as error:
+        _record(site, held, error, _Fault.OF_REQUEST if _stores_answer(site) else _Fault.OF_MACHINE)
+        raise
     except TransientError as error:
-        _record(site, held, error, is_transient=True)
+        _record(site, held, error, _Fault.OF_MACHINE)
         raise
     except Exception as error:
-        _record(site, held, error, is_transient=_is_machines(error) or not _stores_answer(site))
+        is_blameless = _is_machines(error) or not _stores_answer(site)
+        _record(site, held, error, _Fault.OF_MACHINE if is_blameless else _Fault.OF_BATCH)
         raise
     except GeneratorExit:
         # Whoever asked for the steps gave up between two of them: their fault, or a bug of ours.
-        _record(site, held, RuntimeError("given up between two steps"), is_transient=False)
+        _record(site, held, RuntimeError("given up between two steps"), _Fault.OF_BATCH)
         raise
     except BaseException:
         # Stopped by a person or a shutdown: nobody's fault, so it is offered again uncounted.
@@ -103,7 +117,7 @@ def _beat(site: Site, held: Claim, over: threading.Event) -> None:
             catalog.heartbeat(cursor, held, site.now())
 
 
-def _record(site: Site, held: Claim, error: Exception, *, is_transient: bool) -> None:
+def _record(site: Site, held: Claim, error: Exception, fault: _Fault) -> None:
     """Tell the catalog how the attempt ended; when that cannot be told, the sensor finds out."""
     said = f"{type(error).__name__}: {error}"
     patiently = Retrying(
@@ -113,16 +127,18 @@ def _record(site: Site, held: Claim, error: Exception, *, is_transient: bool) ->
         reraise=True,
     )
     with suppress(FenceLost, TransientError):
-        patiently(_tell, site, held, said, is_transient)
+        patiently(_tell, site, held, said, fault)
 
 
-def _tell(site: Site, held: Claim, said: str, is_transient: bool) -> AfterFailure | None:
+def _tell(site: Site, held: Claim, said: str, fault: _Fault) -> None:
     with site.transaction() as cursor:
         catalog.fence(cursor, held)
-        if is_transient:
-            catalog.back_off(cursor, held.batch_id, held.attempt, said, site.now())
-            return None
-        return catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
+        if fault is _Fault.OF_BATCH:
+            catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
+            return
+        catalog.back_off(cursor, held.batch_id, held.attempt, said, site.now())
+        if fault is _Fault.OF_REQUEST:
+            catalog.split_held_up(cursor, held.batch_id, site.now())
 
 
 def _is_machines(error: Exception) -> bool:

@@ -7,12 +7,14 @@ stands in the catalog; the hint it is given only says where to go on listing.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from logbox_pipeline.adapters import catalog_batches, catalog_landing
 from logbox_pipeline.adapters.catalog_batches import OpenBatch
 from logbox_pipeline.adapters.catalog_landing import Arrived, New
+from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import (
     AfterFailure,
@@ -22,14 +24,14 @@ from logbox_pipeline.core.batching import (
     form,
     is_dead,
 )
-from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed, TransientError
+from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed
 from logbox_pipeline.core.ports import ListedObject
 from logbox_pipeline.steps.attempt import sweep_scratch
 from logbox_pipeline.steps.lost_catalog import require_catalog
 from logbox_pipeline.steps.manifest import sweep_manifests, tell
 from logbox_pipeline.steps.receipts import sweep_receipts
 from logbox_pipeline.steps.settle import settle, sweep_lake, sweep_landing
-from logbox_pipeline.steps.site import Site
+from logbox_pipeline.steps.site import Site, open_prompt_landing
 
 LISTING_S = 20.0
 """How long one tick may list; the sensor's own limit is 60 s."""
@@ -40,8 +42,8 @@ late is in the next batch and not behind all of another's burst."""
 
 _SETTLE_MOST = 5
 
-_UNANSWERED_MOST = 3
-"""Questions about single objects that a tick waits for in vain."""
+ASKING_S = 10.0
+"""How long one tick may ask for single objects; what is left over, the next one asks for."""
 
 _OUTAGE_GAP = timedelta(seconds=45)
 """Ticks further apart than this mean that the machine, Postgres or the daemon was away: deaths
@@ -91,7 +93,8 @@ def sense(
         )
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
         catalog_landing.end_waiting(cursor, now)
-        busy = catalog_batches.open_batches(cursor)
+        open_batches = catalog_batches.open_batches(cursor)
+        busy = [one for one in open_batches if not one.is_set_aside(now)]
         ahead = sum(batch.state == "open" for batch in busy)
         limits = site.settings
         # While paused nothing is formed either: what has piled up makes full batches later.
@@ -188,24 +191,25 @@ def _find_new(site: Site, listed: Sequence[ListedObject], listed_at: datetime) -
     name: listings of some stores are late, and it would be a delivery of nothing."""
     with site.transaction() as cursor:
         new = catalog_landing.find_new(cursor, site.landing.bucket, listed, listed_at=listed_at)
-    unanswered = 0
-    found = []
-    for one in new:
-        # One that the store does not tell of is asked for again by the next tick: it ends none.
-        if one.earlier and unanswered < _UNANSWERED_MOST:
-            try:
-                if _stands(site, one.listed):
-                    found.append(one)
-            except TransientError:
-                unanswered += 1
-        elif not one.earlier:
-            found.append(one)
+    found = [one for one in new if not one.earlier]
+    known = [one for one in new if one.earlier]
+    # Chance, so that some that the store does not tell of do not stand before the others.
+    random.shuffle(known)
+    landing = open_prompt_landing(site.settings) if known else site.landing
+    deadline = time.monotonic() + ASKING_S
+    for one in known:
+        if time.monotonic() > deadline:
+            break
+        # One that is not told of ends no tick.
+        with suppress(LogboxError):
+            if _stands(landing, one.listed):
+                found.append(one)
     return found
 
 
-def _stands(site: Site, listed: ListedObject) -> bool:
+def _stands(landing: S3Bucket, listed: ListedObject) -> bool:
     try:
-        stored = site.landing.head(listed.key)
+        stored = landing.head(listed.key)
     except ObjectSealed:
         # Something is there, and a run says what: one object must not end the tick for all.
         return True

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from logbox_pipeline.settings import Settings, required
 
 TRANSFERS = 8
 """Concurrent S3 transfers of one run: past it two cores gain nothing (see benchmarks)."""
+
+_PROMPT_S = 5.0
 
 
 def _utc_now() -> datetime:
@@ -54,14 +56,18 @@ class Site:
         return self.settings.scratch / f"{held.batch_id}-{held.attempt}"
 
     def reach(self, failpoint: str) -> None:
-        """Die here, once, when a file says so: how tests kill a run between two effects."""
+        """Die here, once, when a file says so: how tests kill a run between two effects. The file
+        may hold the id of another process, which dies in the place of this one."""
         if self.settings.failpoints is None:
             return
+        file = self.settings.failpoints / failpoint
         try:
-            (self.settings.failpoints / failpoint).unlink()
+            victim = int(file.read_text() or os.getpid())
+            file.unlink()
         except FileNotFoundError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
 
 
 def open_site(settings: Settings) -> Site:
@@ -82,6 +88,19 @@ def open_site(settings: Settings) -> Site:
         S3Bucket(client, settings.lake_bucket),
         open_replica(settings),
     )
+
+
+def open_prompt_landing(settings: Settings) -> S3Bucket:
+    """Landing, for questions that nobody waits for: asked once, and soon given up."""
+    client = s3_client(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+        read_timeout_s=_PROMPT_S,
+        attempts=1,
+    )
+    return S3Bucket(client, settings.landing_bucket)
 
 
 def open_replica(

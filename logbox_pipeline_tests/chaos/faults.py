@@ -17,6 +17,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import psycopg2
 
+from logbox_pipeline.local.processes import command_of
 from logbox_pipeline_tests.chaos.deadlock import deadlock
 from logbox_pipeline_tests.chaos.ground import ROOT, Ground, kill
 from logbox_pipeline_tests.chaos.postgres_proxy import PostgresFault, PostgresProxy
@@ -28,7 +29,7 @@ STOPPED_S = 80.0
 REFUSED_S, STALLED_S, FULL_S = 10.0, 15.0, 20.0
 
 OF_OTHER_COMMANDS = ("rebuild.py", "compact.py", "reparse.py", "remake.py")
-"""Steps that no run of a storm takes; aftermath.py kills them."""
+"""Steps that no run of a storm takes; night.py kills compaction and rebuild."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def all_faults(ground: Ground, chance: random.Random) -> list[Fault]:
     """One of every kind. What this machine does not allow is left out; see `not_possible`."""
     return [
         *_kills(ground, chance),
-        *(_at_failpoint(ground, name) for name in failpoints()),
+        *(_at_failpoint(ground, name, None) for name in failpoints()),
+        *(_at_failpoint(ground, name, chance) for name in failpoints()),
         *_s3(ground),
         *_postgres(ground),
         *_disks(ground),
@@ -121,24 +123,48 @@ def _kills(ground: Ground, chance: random.Random) -> list[Fault]:
     ]
 
 
-def _at_failpoint(ground: Ground, name: str) -> Fault:
-    file = ground.failpoints / name
-    is_set = False
+class _AtFailpoint:
+    """A run that comes there dies; with `chance` not the run, but one of what it works with."""
 
-    def strike() -> bool:
-        nonlocal is_set
-        if is_set:
-            return not file.exists()
-        file.touch()
-        is_set = True
+    def __init__(self, ground: Ground, name: str, chance: random.Random | None) -> None:
+        self._ground, self._chance = ground, chance
+        self._file = ground.failpoints / name
+        self._victim: int | None = None
+
+    def __call__(self) -> bool:
+        if self._victim is None:
+            self._arm()
+            return False
+        if not self._file.exists():
+            return True
+        if self._victim and not command_of(self._victim):
+            # Another fault was faster.
+            self.withdraw()
         return False
 
-    def withdraw() -> None:
-        nonlocal is_set
-        file.unlink(missing_ok=True)
-        is_set = False
+    def withdraw(self) -> None:
+        if self._victim is not None:
+            self._file.unlink(missing_ok=True)
+        self._victim = None
 
-    return Fault(f"kill -9 of a run {name}", strike, True, withdraw)
+    def _arm(self) -> None:
+        victims = [0]
+        if self._chance is not None:
+            pids = self._ground.pids().values()
+            victims = [*filter(None, pids), *self._ground.parsers()]
+        if not victims or self._file.exists():
+            return
+        victim = (self._chance or random).choice(victims)
+        ready = self._file.with_name(f"{self._file.name}.new")
+        ready.write_text(str(victim or ""))
+        ready.rename(self._file)
+        self._victim = victim
+
+
+def _at_failpoint(ground: Ground, name: str, chance: random.Random | None) -> Fault:
+    whose = "of what a run works with" if chance else "of a run"
+    strike = _AtFailpoint(ground, name, chance)
+    return Fault(f"kill -9 {whose} {name}", strike, True, strike.withdraw)
 
 
 TIMES = {

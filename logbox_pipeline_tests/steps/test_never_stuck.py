@@ -1,5 +1,6 @@
 """Nothing is lost, stuck or blamed for ever, whatever one client, one object or one death does."""
 
+import contextlib
 import hashlib
 import random
 import string
@@ -14,11 +15,12 @@ import pytest
 from logbox_pipeline.adapters import catalog_status
 from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core.batching import RunSeen, RunState
-from logbox_pipeline.core.errors import FenceLost, StoreRefused, TransientError
+from logbox_pipeline.core.errors import FenceLost, RequestFailed, StoreRefused, TransientError
 from logbox_pipeline.core.ports import StoredObject
 from logbox_pipeline.settings import Settings
 from logbox_pipeline.steps import lake
 from logbox_pipeline.steps import parse as parsing
+from logbox_pipeline.steps import sense as sensing
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import ingest_offered
@@ -266,10 +268,130 @@ def test_many_objects_that_cannot_be_read_are_no_store_that_is_away(
     assert (done.verified, done.waiting) == (1, 60)
 
 
-def test_object_that_the_store_does_not_tell_of_ends_no_tick(
+@pytest.fixture
+def ungiven(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Keys of the archive that the store does not take, until they are taken out."""
+    broken: set[str] = set()
+    put_file = S3Bucket.put_file
+
+    def answer(self: S3Bucket, key: str, *asked: Any, **more: Any) -> Any:
+        if key in broken:
+            raise RequestFailed(f"500 for {key}")
+        return put_file(self, key, *asked, **more)
+
+    monkeypatch.setattr(S3Bucket, "put_file", answer)
+    return broken
+
+
+def test_file_that_the_archive_does_not_take_does_not_keep_the_others_of_its_batch(
+    site: Site, ungiven: set[str]
+) -> None:
+    for number in range(5):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    bad = hashlib.sha256(jsonl("3")).hexdigest()
+    ungiven.add(f"archive/acme/{bad[:2]}/{bad}.jsonl")
+    work_on_what_is_offered(site, rounds=8)
+    assert journey.rows(site, "select message from logbox.log_events order by 1") == [
+        ("0",), ("1",), ("2",), ("4",),
+    ]  # fmt: skip
+    assert journey.rows(
+        site, "select files, state from logbox.batches where state not in ('split', 'finished')"
+    ) == [(1, "open")]
+    assert journey.rows(site, "select failures from logbox.batches where failures > 0") == []
+    ungiven.clear()
+    work_on_what_is_offered(site, rounds=1)
+    assert journey.one(site, "select count(*) from logbox.log_events") == 5
+    assert journey.rows(
+        site, "select distinct state from logbox.batches where state <> 'split'"
+    ) == [("finished",)]
+
+
+def test_files_that_wait_alone_for_the_archive_hold_no_place_among_the_batches(
+    site: Site, ungiven: set[str]
+) -> None:
+    single = journey.with_settings(site, batch_files=1)
+    for number in range(MOST_AHEAD):
+        sha256 = hashlib.sha256(jsonl(str(number))).hexdigest()
+        ungiven.add(f"archive/acme/{sha256[:2]}/{sha256}.jsonl")
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    for batch in journey.tick(single).offered:
+        with pytest.raises(TransientError, match="500 for"):
+            list(ingest_offered(single, batch.run_key, "r"))
+    upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
+    (batch,) = journey.tick(site).offered
+    list(ingest_offered(site, batch.run_key, "r"))
+    assert journey.rows(site, "select message from logbox.log_events") == [("beta",)]
+
+
+def test_stores_that_are_away_split_no_batch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    journey.tick(site)
+
+    def away(self: S3Bucket, *asked: Any, **more: Any) -> Any:
+        raise RequestFailed("the store is away")
+
+    for run in range(6):
+        let_back_off_pass(site)
+        (batch,) = journey.tick(site).offered
+        with monkeypatch.context() as patched:
+            patched.setattr(S3Bucket, "put_file", away)
+            patched.setattr(S3Bucket, "list_page", away)
+            with pytest.raises(TransientError):
+                list(ingest_offered(site, batch.run_key, f"r{run}"))
+    assert journey.rows(site, "select state, transient_failures from logbox.batches") == [
+        ("open", 6)
+    ]
+
+
+def work_on_what_is_offered(site: Site, *, rounds: int) -> None:
+    for _ in range(rounds):
+        let_back_off_pass(site)
+        for batch in journey.tick(site).offered:
+            with contextlib.suppress(TransientError):
+                list(ingest_offered(site, batch.run_key, "r"))
+
+
+def test_many_that_are_not_told_of_stand_before_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    for number in range(6):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    leave(site)
+    head = S3Bucket.head
+
+    def mostly_silent(self: S3Bucket, key: str, **asked: Any) -> Any:
+        if not key.endswith("5.jsonl"):
+            raise StoreRefused("403 for this one")
+        return head(self, key, **asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bucket, "head", mostly_silent)
+        assert journey.tick(site).new == 1
+
+
+def test_asking_for_single_objects_ends_in_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    leave(site)
+    head = S3Bucket.head
+
+    def slowly(self: S3Bucket, key: str, **asked: Any) -> Any:
+        time.sleep(0.2)
+        return head(self, key, **asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bucket, "head", slowly)
+        patched.setattr(sensing, "ASKING_S", 0.3)
+        first = journey.tick(site).new
+    assert 1 <= first < 4
+    assert journey.tick(site).new == 4 - first
+
+
+def leave(site: Site) -> None:
+    """Let the catalog think that what it knows has left landing; it is listed again."""
     journey.tick(site)
     journey.change(
         site,
@@ -279,6 +401,13 @@ def test_object_that_the_store_does_not_tell_of_ends_no_tick(
         """,
     )
     journey.change(site, "update logbox.batches set state = 'finished'")
+
+
+def test_object_that_the_store_does_not_tell_of_ends_no_tick(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", jsonl("x"))
+    leave(site)
     upload(site, "landing/beta/d1/b.jsonl", jsonl("beta"))
 
     def silent(self: S3Bucket, key: str, **asked: Any) -> Any:
