@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from logbox_pipeline.core.batching import (
+    REQUESTS_BEFORE_SPLIT,
     AfterFailure,
     Candidate,
     after_failure,
@@ -49,7 +50,7 @@ class OpenBatch:
 
     def is_set_aside(self, now: datetime) -> bool:
         """Whether it is one file whose store does not give or take it: no other waits for it."""
-        return self.files == 1 and self.not_before is not None and self.not_before > now
+        return self.files <= 1 and self.not_before is not None and self.not_before > now
 
 
 def insert_batches(
@@ -113,24 +114,22 @@ def _still_free(
 
 def open_batches(cursor: Any) -> list[OpenBatch]:
     """Batches that are open or running, oldest first."""
-    cursor.execute(
-        """
-        select batch_id, attempt, received_on, state, run_id, created_at,
-            not_before, heartbeat_at, started_at, files
-        from logbox.batches
-        where state in ('open', 'running')
-        order by created_at, batch_id
-        """
-    )
-    return [OpenBatch(UUID(row[0]), *row[1:]) for row in cursor.fetchall()]
+    return unfinished_of_days(cursor, date.min, date.max)
 
 
 def unfinished_of_days(cursor: Any, since: date, until: date) -> list[OpenBatch]:
+    """Those of them that were received on these days, both included."""
+    # `files` is what it was formed of: some may wait for their sidecars, in no batch.
     cursor.execute(
         """
         select batch_id, attempt, received_on, state, run_id, created_at,
-            not_before, heartbeat_at, started_at, files
-        from logbox.batches
+            not_before, heartbeat_at, started_at,
+            case
+                when request_failures > 0
+                then (select count(*) from logbox.deliveries d where d.batch_id = b.batch_id)
+                else files
+            end
+        from logbox.batches b
         where received_on between %s and %s and state in ('open', 'running')
         order by created_at, batch_id
         """,
@@ -238,16 +237,29 @@ def is_free(cursor: Any, batch_id: UUID) -> bool:
     return cursor.fetchone() is not None
 
 
-def back_off(cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetime) -> datetime:
-    """End an attempt that the batch is not to blame for. Returns when the next may start."""
+def back_off(
+    cursor: Any,
+    batch_id: UUID,
+    attempt: int,
+    error: str,
+    now: datetime,
+    *,
+    by_request: bool = False,
+) -> datetime:
+    """End an attempt that the batch is not to blame for. Returns when the next may start.
+
+    by_request: by one that a store failed while it answered others.
+    """
     cursor.execute(
         """
         update logbox.batches
-        set transient_failures = transient_failures + 1, last_error = %s
+        set transient_failures = transient_failures + 1,
+            request_failures = case when %s then request_failures + 1 else 0 end,
+            last_error = %s
         where batch_id = %s and attempt = %s
         returning transient_failures
         """,
-        (error[:4_000], str(batch_id), attempt),
+        (by_request, error[:4_000], str(batch_id), attempt),
     )
     row = cursor.fetchone()
     if row is None:
@@ -260,26 +272,41 @@ def back_off(cursor: Any, batch_id: UUID, attempt: int, error: str, now: datetim
     return not_before
 
 
-def split_held_up(cursor: Any, batch_id: UUID, now: datetime) -> AfterFailure:
+def split_held_up(cursor: Any, batch_id: UUID, now: datetime) -> None:
     """Halve an open batch that requests for some of its files hold up again and again. The halves
-    keep its count, so that they are halved at their next failure; the last file waits alone."""
-    failures = transient_failures(cursor, batch_id)
+    keep its counts, so that they are halved at their next failure; the last file waits alone."""
+    cursor.execute(
+        """
+        select count(*)
+        from logbox.batches
+        where state in ('open', 'running') and request_failures >= %s
+        """,
+        (REQUESTS_BEFORE_SPLIT,),
+    )
+    (apart,) = cursor.fetchone()
     deliveries = _deliveries(cursor, batch_id)
-    if not is_held_up(files=len(deliveries), transient_failures=failures):
-        return AfterFailure.AGAIN
+    failures = request_failures(cursor, batch_id)
+    if not is_held_up(files=len(deliveries), request_failures=failures, apart=apart):
+        return
     made = insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
     cursor.execute(
-        "update logbox.batches set transient_failures = %s where batch_id = any(%s::uuid[])",
-        (failures, [str(one) for one in made]),
+        """
+        update logbox.batches half
+        set transient_failures = whole.transient_failures,
+            request_failures = whole.request_failures,
+            last_error = whole.last_error
+        from logbox.batches whole
+        where whole.batch_id = %s and half.batch_id = any(%s::uuid[])
+        """,
+        (str(batch_id), [str(one) for one in made]),
     )
     _end(cursor, batch_id, "split", now)
-    return AfterFailure.SPLIT
 
 
-def transient_failures(cursor: Any, batch_id: UUID) -> int:
-    """How many attempts of it ended without its being to blame."""
+def request_failures(cursor: Any, batch_id: UUID) -> int:
+    """How many of its attempts in a row ended by requests to stores which answered others."""
     cursor.execute(
-        "select transient_failures from logbox.batches where batch_id = %s", (str(batch_id),)
+        "select request_failures from logbox.batches where batch_id = %s", (str(batch_id),)
     )
     return int(cursor.fetchone()[0])
 

@@ -17,14 +17,15 @@ from logbox_pipeline.core.errors import (
 
 CONNECT_TIMEOUT_S = 10
 
-# By the server's own keepalives, what a session has locked is free within a minute when its host
-# is lost; by its system's, after two hours.
+# By the server's own limits, what a session has locked is free within two minutes when its host is
+# lost; by its system's, after two hours.
 _SESSION = """
 set time zone 'UTC';
 set logbox.is_writer = 'on';
 set tcp_keepalives_idle = 30;
 set tcp_keepalives_interval = 10;
-set tcp_keepalives_count = 3
+set tcp_keepalives_count = 3;
+set tcp_user_timeout = 60000
 """
 
 _WRONG_SETTING = (

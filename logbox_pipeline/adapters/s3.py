@@ -78,9 +78,10 @@ def s3_client(
     access_key_id: str | None,
     secret_access_key: str | None,
     read_timeout_s: float = 60,
-    attempts: int = 3,
+    attempts: int = 4,
 ) -> Any:
-    """A boto3 S3 client with our timeouts and retries. It is safe to share between threads."""
+    """A boto3 S3 client with our timeouts, which tries `attempts` times in all. It is safe to share
+    between threads."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -90,7 +91,7 @@ def s3_client(
         config=Config(
             connect_timeout=5,
             read_timeout=read_timeout_s,
-            retries={"mode": "standard", "max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=MAX_CONNECTIONS,
             # The digests below are ours and stronger than the CRC boto3 would add.
             request_checksum_calculation="when_required",

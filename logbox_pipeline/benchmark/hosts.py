@@ -65,6 +65,10 @@ class Host:
     def is_idle(self) -> bool:
         return self.is_up and (self._run is None or self._run.poll() is not None)
 
+    @property
+    def has_failed(self) -> bool:
+        return self.is_up and self._run is not None and (self._run.poll() or 0) > 0
+
     def begin(self, run: dg.DagsterRun, origin: JobPythonOrigin, settings: Settings) -> None:
         """Execute a run of the shared instance here."""
         if self._run is not None:
@@ -151,6 +155,7 @@ class Hosts:
                     return
                 next_tick = time.monotonic() + _TICK_S
             self._hand_out()
+            self._require_begun()
             meanwhile()
             if time.monotonic() > deadline:
                 logs = [tail(host.folder / "run.log", lines=15) for host in self.hosts]
@@ -200,6 +205,13 @@ class Hosts:
         for host in self.hosts:
             if self._queue and host.is_idle:
                 host.begin(self._queue.popleft(), _origin(), self.site.settings)
+
+    def _require_begun(self) -> None:
+        """A run that fails is the catalog's; a process that cannot even begin one is nobody's."""
+        for host in self.hosts:
+            if host.has_failed:
+                said = tail(host.folder / "run.log", lines=15)
+                raise LogboxError(f"{host.folder.name} could not execute a run:\n{said}")
 
     def _is_any_open(self) -> bool:
         with self.site.transaction() as cursor:

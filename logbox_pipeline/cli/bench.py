@@ -73,7 +73,8 @@ def _measure(parts: Sequence[Part], *, is_quick: bool) -> Results:
     # Before our own work is part of the load, and before anybody changes a file.
     here, commit = machine.this_machine(), machine.commit()
     started = datetime.now(UTC)
-    folder = load_settings().home / "bench"
+    # Of some parts the processes begin in folders of their own.
+    folder = (load_settings().home / "bench").absolute()
     with _stack(folder, parts) as site:
         scratch = folder / "scratch"
         stage = Bench(site, scratch, folder / "tools", QUICK if is_quick else FULL, say)
@@ -95,7 +96,7 @@ def _measure(parts: Sequence[Part], *, is_quick: bool) -> Results:
 @contextmanager
 def _stack(folder: Path, parts: Sequence[Part]) -> Iterator[Site]:
     """A fresh stack below `folder`, gone at the end: each run measures the same, and nobody's."""
-    home, scratch = folder.absolute() / "stack", folder / "scratch"
+    home, scratch = folder / "stack", folder / "scratch"
     if running_pid(home) is not None:
         raise UsageError("another benchmark runs here", hint="wait for it, or end it")
     os.environ.update(PINNED)

@@ -10,7 +10,11 @@ from uuid import UUID
 
 FAILURES_BEFORE_SPLIT = 2
 REQUESTS_BEFORE_SPLIT = 4
-"""Attempts that end by requests to a store which answers others."""
+"""Attempts in a row that end by requests to stores which answer others."""
+
+MOST_APART = 32
+"""Batches that such requests have set apart. With more of them it is no single file's trouble, and
+smaller batches would help nobody."""
 
 _BACKOFF_FIRST_S = 5
 _BACKOFF_MOST_S = 300
@@ -108,9 +112,12 @@ def after_failure(*, files: int, failures: int) -> AfterFailure:
     return AfterFailure.SPLIT if files > 1 else AfterFailure.GIVE_UP
 
 
-def is_held_up(*, files: int, transient_failures: int) -> bool:
-    """Whether one file may keep the others from being done: its store answers for them alone."""
-    return files > 1 and transient_failures >= REQUESTS_BEFORE_SPLIT
+def is_held_up(*, files: int, request_failures: int, apart: int) -> bool:
+    """Whether one file may keep the others from being done: its store answers for them alone.
+
+    apart: open batches that had as many failures in a row, this one included.
+    """
+    return files > 1 and request_failures >= REQUESTS_BEFORE_SPLIT and apart < MOST_APART
 
 
 def halves(deliveries: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:

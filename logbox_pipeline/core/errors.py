@@ -8,6 +8,7 @@
     │   │   └── ObjectSealed  it has the object, and gives its bytes to nobody who asks like us
     │   └── FenceLost     another attempt owns this batch now; stop, touch nothing
     └── TransientError    down, slow or refusing for now: the only kind that is retried
+        └── RequestFailed     one request to the object store was; others may be answered
 
 Each says what, where, expected, found and what to do next. Adapters translate foreign errors
 into these; nothing above them catches a boto3 or psycopg2 error.

@@ -136,8 +136,11 @@ def _tell(site: Site, held: Claim, said: str, fault: _Fault) -> None:
         if fault is _Fault.OF_BATCH:
             catalog.count_failure(cursor, held.batch_id, held.attempt, said, site.now())
             return
-        catalog.back_off(cursor, held.batch_id, held.attempt, said, site.now())
-        if fault is _Fault.OF_REQUEST:
+        by_request = fault is _Fault.OF_REQUEST
+        catalog.back_off(
+            cursor, held.batch_id, held.attempt, said, site.now(), by_request=by_request
+        )
+        if by_request:
             catalog.split_held_up(cursor, held.batch_id, site.now())
 
 

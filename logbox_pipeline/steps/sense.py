@@ -17,6 +17,7 @@ from logbox_pipeline.adapters.catalog_landing import Arrived, New
 from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import (
+    MOST_APART,
     AfterFailure,
     BatchLimits,
     RunSeen,
@@ -94,7 +95,8 @@ def sense(
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
         catalog_landing.end_waiting(cursor, now)
         open_batches = catalog_batches.open_batches(cursor)
-        busy = [one for one in open_batches if not one.is_set_aside(now)]
+        aside = [one for one in open_batches if one.is_set_aside(now)][:MOST_APART]
+        busy = [one for one in open_batches if one not in aside]
         ahead = sum(batch.state == "open" for batch in busy)
         limits = site.settings
         # While paused nothing is formed either: what has piled up makes full batches later.

@@ -104,7 +104,7 @@ def open_prompt_landing(settings: Settings) -> S3Bucket:
 
 
 def open_replica(
-    settings: Settings, *, read_timeout_s: float = 60, attempts: int = 3
+    settings: Settings, *, read_timeout_s: float = 60, attempts: int = 4
 ) -> S3Bucket | None:
     """The bucket that holds the second copy of the archive; None when there is to be none."""
     if settings.replicates_by == "off":

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from logbox_pipeline.adapters import catalog_deliveries as catalog
-from logbox_pipeline.adapters.catalog_batches import Claim, fence, transient_failures
+from logbox_pipeline.adapters.catalog_batches import Claim, fence, request_failures
 from logbox_pipeline.adapters.catalog_deliveries import (
     UNREAD,
     Delivery,
@@ -77,7 +77,7 @@ def verify(site: Site, held: Claim) -> VerifyReport:
     """
     with site.transaction() as cursor:
         deliveries = catalog.of_batch(cursor, held.batch_id, "received", "verified", "archived")
-        failed_before = transient_failures(cursor, held.batch_id)
+        failed_before = request_failures(cursor, held.batch_id)
     folder = site.folder(held)
     folder.mkdir(parents=True, exist_ok=True)
     outcomes, unread = _examine_all(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from logbox_pipeline.benchmark.hosts import Hosts
+from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.ulog_writer import write_ulog
 from logbox_pipeline.steps.settle import sweep_lake
@@ -111,3 +112,19 @@ def differences(one: Site, other: Site) -> list[str]:
         elif rows != second[place]:
             found.append(f"{place}: {rows} and {second[place]}")
     return found
+
+
+def test_host_that_cannot_begin_a_run_says_so_at_once(
+    site: Site, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journey.upload(site, "landing/acme/d1/a.jsonl", journey.jsonl("x"))
+    dagster_url = database.replace("postgresql:", "postgresql+psycopg2:")
+    # Runs begin in the folder of their host, where another's relative path is nothing.
+    monkeypatch.chdir(tmp_path)
+    with (
+        Hosts(site, Path("hosts"), 1, dagster_url) as hosts,
+        pytest.raises(
+            LogboxError, match=r"(?s)host-1 could not execute a run:.*must be an absolute path"
+        ),
+    ):
+        hosts.work_off(patience_s=PATIENCE_S)

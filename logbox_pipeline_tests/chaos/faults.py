@@ -136,6 +136,7 @@ class _AtFailpoint:
             self._arm()
             return False
         if not self._file.exists():
+            self.withdraw()
             return True
         if self._victim and not command_of(self._victim):
             # Another fault was faster.
@@ -145,6 +146,7 @@ class _AtFailpoint:
     def withdraw(self) -> None:
         if self._victim is not None:
             self._file.unlink(missing_ok=True)
+            self._ground.armed.discard(self._file)
         self._victim = None
 
     def _arm(self) -> None:
@@ -152,12 +154,13 @@ class _AtFailpoint:
         if self._chance is not None:
             pids = self._ground.pids().values()
             victims = [*filter(None, pids), *self._ground.parsers()]
-        if not victims or self._file.exists():
+        if not victims or self._file in self._ground.armed:
             return
         victim = (self._chance or random).choice(victims)
         ready = self._file.with_name(f"{self._file.name}.new")
         ready.write_text(str(victim or ""))
         ready.rename(self._file)
+        self._ground.armed.add(self._file)
         self._victim = victim
 
 

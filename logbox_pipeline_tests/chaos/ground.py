@@ -53,6 +53,7 @@ class Ground:
         self.home = folder / "home"
         self.work = folder / "work"
         self.failpoints = folder / "failpoints"
+        self.armed: set[Path] = set()
         self.seed = seed
         self.mounted: list[Path] = []
         self.proxies: list[Any] = []

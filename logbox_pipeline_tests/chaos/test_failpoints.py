@@ -33,6 +33,7 @@ def ground(tmp_path: Path, sleepers: list[subprocess.Popen[bytes]]) -> Any:
     """As much of a ground as failpoints look at: one of its processes runs, another does not."""
     return SimpleNamespace(
         failpoints=tmp_path,
+        armed=set(),
         mounted=[],
         s3=None,
         replica=None,

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from logbox_pipeline.adapters import catalog_status
+from logbox_pipeline.adapters import catalog_batches, catalog_status
 from logbox_pipeline.adapters.s3 import S3Bucket
+from logbox_pipeline.core import batching
 from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import FenceLost, RequestFailed, StoreRefused, TransientError
 from logbox_pipeline.core.ports import StoredObject
@@ -145,7 +146,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     def answer(self: S3Bucket, key: str, path: Any, **asked: Any) -> Any:
         if key in broken:
-            raise TransientError(f"500 for {key}")
+            raise RequestFailed(f"500 for {key}")
         return download(self, key, path, **asked)
 
     monkeypatch.setattr(S3Bucket, "download", answer)
@@ -342,6 +343,62 @@ def test_stores_that_are_away_split_no_batch(site: Site, monkeypatch: pytest.Mon
     assert journey.rows(site, "select state, transient_failures from logbox.batches") == [
         ("open", 6)
     ]
+
+
+def test_failures_of_other_kinds_do_not_count_with_those_of_requests(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    for run, error in enumerate([RequestFailed, RequestFailed, TransientError, RequestFailed]):
+
+        def fail(self: S3Bucket, *asked: Any, **more: Any) -> Any:
+            raise error("not now")  # noqa: B023
+
+        let_back_off_pass(site)
+        (batch,) = journey.tick(site).offered
+        with monkeypatch.context() as patched:
+            patched.setattr(S3Bucket, "put_file", fail)
+            with pytest.raises(TransientError):
+                list(ingest_offered(site, batch.run_key, f"r{run}"))
+    assert journey.rows(
+        site, "select state, transient_failures, request_failures from logbox.batches"
+    ) == [("open", 4, 1)]
+
+
+def test_a_store_that_takes_nothing_ends_in_few_batches(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "MOST_APART", 4)
+    for number in range(16):
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+
+    def full(self: S3Bucket, *asked: Any, **more: Any) -> Any:
+        raise RequestFailed("507: no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bucket, "put_file", full)
+        work_on_what_is_offered(site, rounds=10)
+    assert journey.one(site, "select count(*) from logbox.batches where state = 'open'") == 4
+    work_on_what_is_offered(site, rounds=1)
+    assert journey.one(site, "select count(*) from logbox.log_events") == 16
+
+
+def test_what_waits_for_its_sidecar_does_not_make_the_other_of_its_batch_two(
+    site: Site, ungiven: set[str]
+) -> None:
+    upload(site, "landing/acme/d1/waits.jsonl", jsonl("waits"), declare=False)
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"))
+    bad = hashlib.sha256(jsonl("bad")).hexdigest()
+    ungiven.add(f"archive/acme/{bad[:2]}/{bad}.jsonl")
+    work_on_what_is_offered(site, rounds=1)
+    assert journey.rows(site, "select state from logbox.deliveries order by 1") == [
+        ("verified",),
+        ("waiting",),
+    ]
+    with site.transaction() as cursor:
+        (held_up,) = catalog_batches.open_batches(cursor)
+    assert held_up.is_set_aside(site.now())
 
 
 def work_on_what_is_offered(site: Site, *, rounds: int) -> None:
