@@ -18,7 +18,7 @@ from logbox_pipeline.steps.site import Site
 
 PATIENCE_S = 600
 _POLL_S = 1.0
-"""Looking costs what is measured: four times a second took a twentieth of two cores."""
+"""Looking costs what is measured: four times a second, 0.9 s of CPU a turn for memory alone."""
 
 
 @dataclass(frozen=True)
