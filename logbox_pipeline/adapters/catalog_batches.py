@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from logbox_pipeline.core.batching import (
+    GETS_THROUGH,
     REQUESTS_BEFORE_SPLIT,
     AfterFailure,
     Candidate,
@@ -42,15 +43,18 @@ class OpenBatch:
     not_before: datetime | None
     heartbeat_at: datetime | None
     started_at: datetime | None
+    request_failures: int
     files: int
 
     @property
     def run_key(self) -> str:
         return f"{self.batch_id}:{self.attempt}"
 
-    def is_set_aside(self, now: datetime) -> bool:
-        """Whether it is one file whose store does not give or take it: no other waits for it."""
-        return self.files <= 1 and self.not_before is not None and self.not_before > now
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is one file whose store did not give or take it: no other waits for it. What
+        was just split off has to show that first."""
+        return self.files <= 1 and self.request_failures > 0 and self.attempt > 1
 
 
 def insert_batches(
@@ -123,7 +127,7 @@ def unfinished_of_days(cursor: Any, since: date, until: date) -> list[OpenBatch]
     cursor.execute(
         """
         select batch_id, attempt, received_on, state, run_id, created_at,
-            not_before, heartbeat_at, started_at,
+            not_before, heartbeat_at, started_at, request_failures,
             case
                 when request_failures > 0
                 then (select count(*) from logbox.deliveries d where d.batch_id = b.batch_id)
@@ -254,10 +258,10 @@ def back_off(
         """
         update logbox.batches
         set transient_failures = transient_failures + 1,
-            request_failures = case when %s then request_failures + 1 else 0 end,
+            request_failures = request_failures + %s::int,
             last_error = %s
         where batch_id = %s and attempt = %s
-        returning transient_failures
+        returning transient_failures, request_failures
         """,
         (by_request, error[:4_000], str(batch_id), attempt),
     )
@@ -265,7 +269,9 @@ def back_off(
     if row is None:
         raise FenceLost(f"batch {batch_id} is past attempt {attempt}")
     renew(cursor, batch_id, attempt)
-    not_before = now + backoff(row[0])
+    failures, of_requests = row
+    is_apart = by_request and len(_deliveries(cursor, batch_id)) <= 1
+    not_before = now + backoff(of_requests if is_apart else failures, is_apart=is_apart)
     cursor.execute(
         "update logbox.batches set not_before = %s where batch_id = %s", (not_before, str(batch_id))
     )
@@ -286,7 +292,13 @@ def split_held_up(cursor: Any, batch_id: UUID, now: datetime) -> None:
     (apart,) = cursor.fetchone()
     deliveries = _deliveries(cursor, batch_id)
     failures = request_failures(cursor, batch_id)
-    if not is_held_up(files=len(deliveries), request_failures=failures, apart=apart):
+    is_due = is_held_up(
+        files=len(deliveries),
+        request_failures=failures,
+        apart=apart,
+        gets_through=gets_through(cursor, now),
+    )
+    if not is_due:
         return
     made = insert_batches(cursor, halves(deliveries), now, parent_batch_id=batch_id)
     cursor.execute(
@@ -303,8 +315,50 @@ def split_held_up(cursor: Any, batch_id: UUID, now: datetime) -> None:
     _end(cursor, batch_id, "split", now)
 
 
+def gets_through(cursor: Any, now: datetime) -> bool:
+    """Whether a log was loaded, and its batch finished, within GETS_THROUGH."""
+    return _was_finished(cursor, now, least_failures=0)
+
+
+def gets_through_apart(cursor: Any, now: datetime) -> bool:
+    """The same of one that requests held up before."""
+    return _was_finished(cursor, now, least_failures=1)
+
+
+def _was_finished(cursor: Any, now: datetime, *, least_failures: int) -> bool:
+    cursor.execute(
+        """
+        select exists (
+            select
+            from logbox.batches b
+            join logbox.logs l using (batch_id)
+            where b.state = 'finished' and b.finished_at > %s and b.request_failures >= %s
+                and l.state = 'loaded'
+        )
+        """,
+        (now - GETS_THROUGH, least_failures),
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def is_held_up_alone(cursor: Any, batch_id: UUID) -> bool:
+    """Whether it is a single file that goes on being tried, and its last attempts were all ended by
+    requests: more than split a batch."""
+    cursor.execute(
+        """
+        select state = 'open' and request_failures > %s and last_error like 'RequestFailed:%%'
+            and (select count(*) from logbox.deliveries d where d.batch_id = b.batch_id) <= 1
+        from logbox.batches b
+        where batch_id = %s
+        """,
+        (REQUESTS_BEFORE_SPLIT, str(batch_id)),
+    )
+    row = cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 def request_failures(cursor: Any, batch_id: UUID) -> int:
-    """How many of its attempts in a row ended by requests to stores which answered others."""
+    """How many of its attempts ended by requests to stores which answered others."""
     cursor.execute(
         "select request_failures from logbox.batches where batch_id = %s", (str(batch_id),)
     )

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from logbox_pipeline.adapters.catalog_logs import PlannedFile, insert_planned
 from logbox_pipeline.adapters.turns import Turn, keep_free
+from logbox_pipeline.core.batching import REQUESTS_BEFORE_SPLIT
 from logbox_pipeline.core.errors import TransientError
 
 COMPACTION_ATTEMPT = 0
@@ -71,8 +72,8 @@ def small_files(
     """Live files below that size of closed days, where a table has more than one in a day; by day,
     table and age.
 
-    A day is closed when it is before `today` (UTC) and each of its batches is done with. leave:
-    keys that do not count.
+    A day is closed when it is before `today` (UTC) and each of its batches is done with, but for
+    those that a store holds up. leave: keys that do not count.
     """
     cursor.execute(
         f"""
@@ -87,7 +88,11 @@ def small_files(
                 and not exists (
                     select
                     from logbox.batches b
-                    where b.received_on = f.received_on and b.state in ('open', 'running', 'loaded')
+                    where b.received_on = f.received_on
+                        and (
+                            b.state = 'loaded'
+                            or (b.state in ('open', 'running') and b.request_failures < %(held_up)s)
+                        )
                 )
         )
         select {_COLUMNS}
@@ -95,7 +100,13 @@ def small_files(
         where beside > 1
         order by received_on, table_name, live_at, lake_key
         """,  # noqa: S608
-        {"below": below_bytes, "leave": list(leave), "today": today, "day": day},
+        {
+            "below": below_bytes,
+            "leave": list(leave),
+            "today": today,
+            "day": day,
+            "held_up": REQUESTS_BEFORE_SPLIT,
+        },
     )
     return [_row(row) for row in cursor.fetchall()]
 

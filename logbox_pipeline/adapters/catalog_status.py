@@ -160,9 +160,15 @@ def batches(cursor: Any, most: int) -> list[Row]:
     return _rows(
         cursor,
         """
-        select batch_id, state, attempt, files, size_bytes, received_on, created_at, not_before,
-            run_id, heartbeat_at, failures, transient_failures, last_error
-        from logbox.batches
+        select batch_id, state, attempt,
+            case
+                when request_failures > 0
+                then (select count(*) from logbox.deliveries d where d.batch_id = b.batch_id)
+                else files
+            end as files,
+            size_bytes, received_on, created_at, not_before,
+            run_id, heartbeat_at, failures, transient_failures, request_failures, last_error
+        from logbox.batches b
         where state in ('open', 'running', 'loaded')
         order by created_at, batch_id
         limit %s

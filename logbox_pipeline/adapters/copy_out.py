@@ -13,7 +13,7 @@ import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
-from logbox_pipeline.adapters.postgres import CONNECT_TIMEOUT_S
+from logbox_pipeline.adapters.postgres import CONNECT_TIMEOUT_S, SERVER_LIMITS
 from logbox_pipeline.core.errors import LogboxError, StoreRefused, TransientError
 
 _AWAY = ("08", "40", "53", "55", "57", "58")
@@ -36,6 +36,8 @@ class CopyOut:
             try:
                 with self._connection.cursor() as cursor:
                     cursor.execute("set transaction isolation level repeatable read, read only")
+                    for setting in SERVER_LIMITS:
+                        cursor.execute(f"set local {setting}")
                 yield
             finally:
                 self._connection.rollback()

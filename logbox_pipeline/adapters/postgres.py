@@ -17,16 +17,18 @@ from logbox_pipeline.core.errors import (
 
 CONNECT_TIMEOUT_S = 10
 
-# By the server's own limits, what a session has locked is free within two minutes when its host is
-# lost; by its system's, after two hours.
-_SESSION = """
-set time zone 'UTC';
-set logbox.is_writer = 'on';
-set tcp_keepalives_idle = 30;
-set tcp_keepalives_interval = 10;
-set tcp_keepalives_count = 3;
-set tcp_user_timeout = 60000
-"""
+# By its system's limits, what a session has locked is free two hours after its host was lost.
+SERVER_LIMITS = (
+    "tcp_keepalives_idle = 30",
+    "tcp_keepalives_interval = 10",
+    "tcp_keepalives_count = 3",
+    "tcp_user_timeout = 60000",
+)
+"""What a session sets at the server, to be ended within two minutes when its client is lost."""
+
+_SESSION = "; ".join(
+    f"set {setting}" for setting in ("time zone 'UTC'", "logbox.is_writer = 'on'", *SERVER_LIMITS)
+)
 
 _WRONG_SETTING = (
     "authentication failed",

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from logbox_pipeline.benchmark.bench import Bench, own_site
 from logbox_pipeline.benchmark.made_catalog import Shape, add_files, make_catalog
 from logbox_pipeline.benchmark.measure import is_calm
 from logbox_pipeline.benchmark.measured import Measured, higher, lower
-from logbox_pipeline.benchmark.own_memory import peak_bytes, reset_peak
+from logbox_pipeline.benchmark.own_memory import Spent, peak_bytes, reset_peak
 from logbox_pipeline.benchmark.reconcile import CountedTimes, measure_counted
 from logbox_pipeline.benchmark.workload import LogFile, make_files, upload_files
 from logbox_pipeline.core.errors import LogboxError
@@ -31,14 +30,6 @@ from logbox_pipeline.steps.site import Site, open_site
 
 _LINES = 95
 _TICKS_TO_CALM = 200
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Seconds of one thing, and the most memory its process had meanwhile."""
-
-    seconds: float
-    peak_bytes: int
 
 
 def measure_growth(bench: Bench) -> Iterator[Measured]:

@@ -1,6 +1,15 @@
 """The most memory this process had since it last asked. Linux only."""
 
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one thing, and the most memory its process had meanwhile."""
+
+    seconds: float
+    peak_bytes: int
 
 
 def reset_peak() -> None:

@@ -53,7 +53,11 @@ PARTS = (
     Part("memory", "logs of 200 MB and 1 GB", measure_memory),
     Part("workers", "three run workers on this machine, beside one", measure_several),
     Part("growth", "batch, tick, reconciliation with 1,000 to 1,000,000 logs", measure_growth),
-    Part("waiting", "a tick with 10,000 and 100,000 objects in landing", measure_waiting),
+    Part(
+        "waiting",
+        "tick, batch, reconciliation with 10,000 and 100,000 objects in landing",
+        measure_waiting,
+    ),
 )
 
 

@@ -310,6 +310,9 @@ def _batch(row: dict[str, Any]) -> str:
         said += f", backs off until {print_time(row['not_before'])} UTC"
     if row["last_error"] is not None:
         said += f"; the last attempt ended: {row['last_error']}"
+    if row["state"] == "open" and row["request_failures"] and row["files"] <= 1:
+        said += "; it stands apart, no other batch waits for it. To try at once all that is "
+        said += f"unfinished of its day, materialize {row['received_on']} of loaded_logs"
     return said
 
 

@@ -10,14 +10,22 @@ from uuid import UUID
 
 FAILURES_BEFORE_SPLIT = 2
 REQUESTS_BEFORE_SPLIT = 4
-"""Attempts in a row that end by requests to stores which answer others."""
+"""Attempts that end by requests to stores which answer others."""
 
-MOST_APART = 32
-"""Batches that such requests have set apart. With more of them it is no single file's trouble, and
-smaller batches would help nobody."""
+MOST_APART = 128
+"""Batches that such requests have set apart while nothing else gets through. With more of them it
+is no single file's trouble, and smaller batches would help nobody."""
+
+MOST_APART_AMONG_OTHERS = 1_000
+"""While others get through. Each is a run of its own."""
+
+GETS_THROUGH = timedelta(minutes=5)
+"""A batch was loaded within that: the stores take what others bring."""
 
 _BACKOFF_FIRST_S = 5
 _BACKOFF_MOST_S = 300
+_BACKOFF_APART_S = 1_800
+"""A try at one file may hold a run for minutes, when its store hangs."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +120,19 @@ def after_failure(*, files: int, failures: int) -> AfterFailure:
     return AfterFailure.SPLIT if files > 1 else AfterFailure.GIVE_UP
 
 
-def is_held_up(*, files: int, request_failures: int, apart: int) -> bool:
+def is_held_up(*, files: int, request_failures: int, apart: int, gets_through: bool) -> bool:
     """Whether one file may keep the others from being done: its store answers for them alone.
 
-    apart: open batches that had as many failures in a row, this one included.
+    apart: open batches that had as many failures, this one included. gets_through: whether a batch
+    was loaded within GETS_THROUGH.
     """
-    return files > 1 and request_failures >= REQUESTS_BEFORE_SPLIT and apart < MOST_APART
+    is_few = apart < most_apart(gets_through=gets_through)
+    return files > 1 and request_failures >= REQUESTS_BEFORE_SPLIT and is_few
+
+
+def most_apart(*, gets_through: bool) -> int:
+    """How many batches that requests hold up may stand beside those that count."""
+    return MOST_APART_AMONG_OTHERS if gets_through else MOST_APART
 
 
 def halves(deliveries: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
@@ -126,9 +141,13 @@ def halves(deliveries: Sequence[Candidate]) -> tuple[list[Candidate], list[Candi
     return list(deliveries[:middle]), list(deliveries[middle:])
 
 
-def backoff(transient_failures: int) -> timedelta:
-    """How long to leave a batch alone after its nth transient failure: 5 s doubling to 300 s."""
-    return timedelta(seconds=min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** (transient_failures - 1)))
+def backoff(failures: int, *, is_apart: bool = False) -> timedelta:
+    """How long to leave a batch alone after its nth transient failure: 5 s doubling to 300 s.
+
+    is_apart: it is one file, after its nth failed request; doubling to half an hour.
+    """
+    most_s = _BACKOFF_APART_S if is_apart else _BACKOFF_MOST_S
+    return timedelta(seconds=min(most_s, _BACKOFF_FIRST_S * 2 ** (failures - 1)))
 
 
 class RunState(StrEnum):

@@ -40,6 +40,8 @@ def landing_sensor(context: dg.SensorEvaluationContext, site: SiteResource) -> d
     except LogboxError as error:
         # One sentence in the UI instead of a traceback; the next tick tries again.
         raise dg.Failure(description=str(error)) from None
+    if tick.trouble:
+        context.log.warning(tick.trouble)
     return dg.SensorResult(
         run_requests=[request_of(batch) for batch in tick.offered],
         asset_events=[
@@ -78,7 +80,7 @@ def request_of(batch: OpenBatch) -> dg.RunRequest:
 def _skip_reason(tick: Tick) -> str:
     if tick.paused_by:
         return f"Paused by {tick.paused_by}; `logbox resume` goes on. {tick.new} new."
-    trouble = f" Could not tidy up: {tick.trouble}" if tick.trouble else ""
+    trouble = f" {tick.trouble}" if tick.trouble else ""
     return f"{tick.listed} objects in landing, {tick.new} new, nothing to offer.{trouble}"
 
 

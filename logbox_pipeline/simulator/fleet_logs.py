@@ -26,6 +26,8 @@ from logbox_pipeline.formats.stream import Column
 from logbox_pipeline.simulator.csv_writer import write_csv
 from logbox_pipeline.simulator.dataflash_writer import write_dataflash
 from logbox_pipeline.simulator.dji_app_writer import write_dji_app
+from logbox_pipeline.simulator.journal_writer import write_journal
+from logbox_pipeline.simulator.json_writer import write_json
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.text_writer import STYLES, write_text
 from logbox_pipeline.simulator.tlog_writer import write_tlog
@@ -191,6 +193,16 @@ class Drone:
         )
         return self._archived(name, _packed(name, out.getvalue()), log)
 
+    def json(self, name: str, *, records: int, style: str) -> Upload:
+        out = io.BytesIO()
+        write_json(out, seed=self._seed(name), records=records, style=style, start=self.morning)
+        return self._read(name, out, "json", {EVENTS: records})
+
+    def journal(self, name: str, *, entries: int) -> Upload:
+        out = io.BytesIO()
+        write_journal(out, seed=self._seed(name), entries=entries, start=self.morning)
+        return self._read(name, out, "journal", {EVENTS: entries})
+
     def text(self, name: str, *, lines: int, style: str, traces_every: int = 1) -> Upload:
         """As a program on a companion computer writes it, in one of the writer's STYLES."""
         out = io.BytesIO()
@@ -256,12 +268,13 @@ class Drone:
     def cut_jsonl(self, name: str, *, lines: int) -> Upload:
         """The power was cut in the middle of a line."""
         out, _ = self._lines(name, lines)
-        data = out.getvalue()[:-20]
-        # What is left of the last line is kept apart, as an event of Logbox's own.
-        log = ExpectedLog(
-            sha256_hex(data), "loaded", "jsonl", tables={EVENTS: lines}, is_damaged=True
-        )
-        return self._archived(name, data, log)
+        return self._cut(name, out, "jsonl", lines)
+
+    def cut_json(self, name: str, *, records: int) -> Upload:
+        """The power was cut in the middle of an array's last record."""
+        out = io.BytesIO()
+        write_json(out, seed=self._seed(name), records=records, start=self.morning)
+        return self._cut(name, out, "json", records)
 
     def mismatched(self, name: str) -> Upload:
         return tampered(self.jsonl(name, lines=500))
@@ -321,6 +334,14 @@ class Drone:
         )
         # A bad line is kept apart as an event of Logbox's own.
         return out, {EVENTS: ledger.events + len(ledger.bad_lines)}
+
+    def _cut(self, name: str, out: io.BytesIO, format: str, records: int) -> Upload:
+        data = out.getvalue()[:-20]
+        # What is left of the last record is kept apart, as an event of Logbox's own.
+        log = ExpectedLog(
+            sha256_hex(data), "loaded", format, tables={EVENTS: records}, is_damaged=True
+        )
+        return self._archived(name, data, log)
 
     def _unread(
         self, name: str, head: bytes, format: str | None, reason: str, size_bytes: int = 60_000

@@ -83,7 +83,10 @@ class Kind(StrEnum):
     TLOG = "tlog"
     JSONL = "jsonl"
     JSONL_GZ = "jsonl.gz"
+    JSON = "json"
+    JOURNAL = "journal"
     CSV = "csv"
+    TSV = "tsv"
     SYSLOG = "syslog"
     LOGFMT = "logfmt"
     TEXT = "text"
@@ -113,7 +116,10 @@ _SHAPES = {
     Kind.TLOG: _Shape("flight_{:04}.tlog", 1_620, 1, 60_000, 12_000_000),
     Kind.JSONL: _Shape("companion_{:04}.jsonl", 229, 0.1, 0, LARGEST_BYTES),
     Kind.JSONL_GZ: _Shape("companion_{:04}.jsonl.gz", 229, 0.1, 0, LARGEST_BYTES),
+    Kind.JSON: _Shape("planner_{:04}.json", 229, 0.1, 0, 20_000_000),
+    Kind.JOURNAL: _Shape("journal_{:04}.export", 260, 1, 0, 20_000_000),
     Kind.CSV: _Shape("battery_{:04}.csv", 57, 0.1, 0, 20_000_000),
+    Kind.TSV: _Shape("battery_{:04}.tsv", 57, 0.1, 0, 20_000_000),
     Kind.SYSLOG: _Shape("syslog.{:04}", 68.6, 1, 0, 20_000_000),
     Kind.LOGFMT: _Shape("router_{:04}.log", 156, 1, 0, 20_000_000),
     Kind.TEXT: _Shape("planner_{:04}.log", 93, 1, 0, 20_000_000),
@@ -121,7 +127,7 @@ _SHAPES = {
     Kind.RAW: _Shape("camera_{:04}.raw", 1_000, 1, 0, LARGEST_BYTES),
 }
 
-_CUT = (Kind.ULOG, Kind.JSONL)
+_CUT = (Kind.ULOG, Kind.JSONL, Kind.JSON)
 """Formats of which the ledger can say what is left when the end is missing."""
 
 

@@ -26,6 +26,9 @@ from logbox_pipeline.simulator.fleet_logs import (
     with_wrong_key,
 )
 from logbox_pipeline.simulator.fleet_plan import Fault, Kind, PlannedUpload
+from logbox_pipeline.simulator.journal_writer import write_journal
+from logbox_pipeline.simulator.json_writer import STYLES as JSON_STYLES
+from logbox_pipeline.simulator.json_writer import write_json
 from logbox_pipeline.simulator.text_writer import STYLES as TEXT_STYLES
 from logbox_pipeline.simulator.text_writer import write_text
 
@@ -113,8 +116,19 @@ def _written(drone: Drone, planned: PlannedUpload) -> Upload:
             return drone.cut_jsonl(name, lines=units)
         case Kind.JSONL | Kind.JSONL_GZ:
             return drone.jsonl(name, lines=units)
-        case Kind.CSV:
-            style = chance.choice(sorted(CSV_STYLES))
+        case Kind.JSON:
+            style = "array" if is_cut else chance.choice(sorted(JSON_STYLES))
+            records = _fitting(planned, partial(write_json, seed=0, records=_SAMPLE, style=style))
+            if is_cut:
+                return drone.cut_json(name, records=records)
+            return drone.json(name, records=records, style=style)
+        case Kind.JOURNAL:
+            entries = _fitting(planned, partial(write_journal, seed=0, entries=_SAMPLE))
+            return drone.journal(name, entries=entries)
+        case Kind.CSV | Kind.TSV:
+            tabbed = [style for style, how in CSV_STYLES.items() if how.delimiter == "\t"]
+            other = [style for style in CSV_STYLES if style not in tabbed]
+            style = chance.choice(tabbed if kind is Kind.TSV else other)
             rows = _fitting(planned, partial(write_csv, seed=0, rows=_SAMPLE, style=style))
             return drone.table(name, rows=rows, style=style)
         case Kind.SYSLOG | Kind.LOGFMT | Kind.TEXT:

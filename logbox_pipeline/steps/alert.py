@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from uuid import UUID
 
-from logbox_pipeline.adapters import catalog_deliveries
+from logbox_pipeline.adapters import catalog_batches, catalog_deliveries
 from logbox_pipeline.core.errors import LogboxError, TransientError
 from logbox_pipeline.core.shown import one_line, printable
 from logbox_pipeline.steps.site import Site
@@ -17,12 +17,13 @@ _FILES_SHOWN = 10
 def alert_of_failure(
     site: Site, *, job: str, run_id: str, batch_id: str | None, error: str
 ) -> None:
-    """Post job, run, batch, files, error and the next command.
+    """Post job, run, batch, files, error and the next command; of a file whose store fails for it,
+    the first few times: it is tried for ever.
 
     Raises TransientError when the webhook does not take it.
     """
     url = site.settings.alert_webhook_url
-    if not url:
+    if not url or (batch_id and _is_known(site, batch_id)):
         return
     lines = [f":rotating_light: Logbox: run `{run_id}` of `{job}` failed."]
     if batch_id:
@@ -44,6 +45,14 @@ def alert_of_failure(
             f"the webhook of LOGBOX_ALERT_WEBHOOK_URL did not take the alert: {failed}",
             hint="correct LOGBOX_ALERT_WEBHOOK_URL",
         ) from failed
+
+
+def _is_known(site: Site, batch_id: str) -> bool:
+    try:
+        with site.transaction() as cursor:
+            return catalog_batches.is_held_up_alone(cursor, UUID(batch_id))
+    except LogboxError:
+        return False
 
 
 def _files(site: Site, batch_id: str) -> list[str]:

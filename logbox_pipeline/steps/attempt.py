@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from logbox_pipeline.adapters import catalog_batches as catalog
 from logbox_pipeline.adapters.catalog_batches import Claim
 from logbox_pipeline.core.errors import FenceLost, LogboxError, RequestFailed, TransientError
+from logbox_pipeline.core.shown import printable
 from logbox_pipeline.steps.budget import MACHINE_FAULTS
 from logbox_pipeline.steps.scratch import left_over
 from logbox_pipeline.steps.site import Site
@@ -119,7 +120,8 @@ def _beat(site: Site, held: Claim, over: threading.Event) -> None:
 
 def _record(site: Site, held: Claim, error: Exception, fault: _Fault) -> None:
     """Tell the catalog how the attempt ended; when that cannot be told, the sensor finds out."""
-    said = f"{type(error).__name__}: {error}"
+    # What a store answered stands in it, and Postgres keeps no NUL.
+    said = printable(f"{type(error).__name__}: {error}")
     patiently = Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_delay(_RECORDING_S),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from logbox_pipeline.adapters.catalog_drifts import record_drift
 from logbox_pipeline.core.digest import from_base64
-from logbox_pipeline.core.errors import TransientError
+from logbox_pipeline.core.errors import RequestFailed
 from logbox_pipeline.core.ports import ObjectStore, StoredObject
 from logbox_pipeline.steps.site import Site
 
@@ -53,13 +53,13 @@ def proven(
 ) -> StoredObject:
     """What was just put, once the store shows it to be the bytes at `path`.
 
-    Raises TransientError when it does not: nothing may be deleted on the strength of it.
+    Raises RequestFailed when it does not: nothing may be deleted on the strength of it.
     """
     stored: StoredObject | None = put
     if put.checksum_sha256 is None:
         stored = store.head(key, version_id=put.version_id)
     if stored is None or not is_proven(store, key, path, sha256, stored):
-        raise TransientError(
+        raise RequestFailed(
             f"s3://{store.bucket}/{key} was put but does not read back as {sha256}",
             hint="what it was made from stays where it is; it is tried again by itself",
         )

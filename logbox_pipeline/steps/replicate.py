@@ -90,7 +90,7 @@ def due(site: Site) -> Due:
     with site.transaction() as cursor:
         lag = catalog.lag(cursor)
         is_owed = bool(catalog.owed(cursor, _places(site), now, 1))
-        is_busy = bool(open_batches(cursor))
+        is_busy = any(not one.is_apart for one in open_batches(cursor))
     lag_s = lag.seconds(now)
     if not lag.files:
         return Due(lag, lag_s, "The replica has everything.")

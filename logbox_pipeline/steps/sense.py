@@ -7,7 +7,6 @@ stands in the catalog; the hint it is given only says where to go on listing.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -17,16 +16,17 @@ from logbox_pipeline.adapters.catalog_landing import Arrived, New
 from logbox_pipeline.adapters.s3 import S3Bucket
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.batching import (
-    MOST_APART,
     AfterFailure,
     BatchLimits,
     RunSeen,
     RunState,
     form,
     is_dead,
+    most_apart,
 )
 from logbox_pipeline.core.errors import FenceLost, LogboxError, ObjectSealed
 from logbox_pipeline.core.ports import ListedObject
+from logbox_pipeline.core.shown import one_line
 from logbox_pipeline.steps.attempt import sweep_scratch
 from logbox_pipeline.steps.lost_catalog import require_catalog
 from logbox_pipeline.steps.manifest import sweep_manifests, tell
@@ -44,7 +44,8 @@ late is in the next batch and not behind all of another's burst."""
 _SETTLE_MOST = 5
 
 ASKING_S = 10.0
-"""How long one tick may ask for single objects; what is left over, the next one asks for."""
+"""How long one tick may ask for single objects; what is left over is asked for when it is listed
+the next time."""
 
 _OUTAGE_GAP = timedelta(seconds=45)
 """Ticks further apart than this mean that the machine, Postgres or the daemon was away: deaths
@@ -87,7 +88,7 @@ def sense(
     now = site.now()
     had_outage = last_tick_at is not None and now - last_tick_at > _OUTAGE_GAP
     died = _bury_the_dead(site, run_states, had_outage=had_outage)
-    new = _find_new(site, listed, listed_at)
+    new, unanswered = _find_new(site, listed, listed_at)
     with site.transaction() as cursor:
         arrived = catalog_landing.record_arrivals(
             cursor, site.landing.bucket, new, clients=clients, now=now
@@ -95,8 +96,9 @@ def sense(
         catalog_landing.release_by_sidecars(cursor, site.landing.bucket, sidecars)
         catalog_landing.end_waiting(cursor, now)
         open_batches = catalog_batches.open_batches(cursor)
-        aside = [one for one in open_batches if one.is_set_aside(now)][:MOST_APART]
-        busy = [one for one in open_batches if one not in aside]
+        most = most_apart(gets_through=catalog_batches.gets_through(cursor, now))
+        apart = {one.batch_id for one in [one for one in open_batches if one.is_apart][:most]}
+        busy = [one for one in open_batches if one.batch_id not in apart]
         ahead = sum(batch.state == "open" for batch in busy)
         limits = site.settings
         # While paused nothing is formed either: what has piled up makes full batches later.
@@ -108,10 +110,13 @@ def sense(
             now=now,
         )[: max(0, MOST_AHEAD - ahead)]
         catalog_batches.insert_batches(cursor, formed, now)
-        offered = [] if paused_at else _to_offer(catalog_batches.open_batches(cursor), now)
+        open_batches = [] if paused_at else catalog_batches.open_batches(cursor)
+        # One at a time, since each may hold its run for minutes; more as soon as one was loaded.
+        most = MOST_AHEAD if catalog_batches.gets_through_apart(cursor, now) else 1
+        offered = _to_offer(open_batches, now, most_apart=most)
         catalog_batches.tick(cursor, now)
     settled = _settle_orphans(site, now)
-    swept, trouble = _sweep(site)
+    swept, untidy = _sweep(site)
     return Tick(
         arrived,
         len(listed),
@@ -122,12 +127,12 @@ def sense(
         swept,
         (paused_by or "paused") if paused_at else None,
         next_hint,
-        trouble,
+        unanswered or untidy,
     )
 
 
 def _sweep(site: Site) -> tuple[int, str | None]:
-    """(how much was tidied, what could not be): tidying never holds up what arrives."""
+    """(how much was tidied, why not all was): tidying never holds up what arrives."""
     swept, trouble = 0, None
     for sweep in (
         sweep_landing,
@@ -140,7 +145,7 @@ def _sweep(site: Site) -> tuple[int, str | None]:
         try:
             swept += sweep(site)
         except LogboxError as error:
-            trouble = error.message
+            trouble = f"Could not tidy up: {error.message}"
     return swept, trouble
 
 
@@ -188,9 +193,12 @@ def _top_level(site: Site) -> tuple[set[str], list[ListedObject]]:
         after = max(last, page.objects[-1].key if page.objects else "")
 
 
-def _find_new(site: Site, listed: Sequence[ListedObject], listed_at: datetime) -> list[New]:
-    """Listed objects without a delivery. What left landing and is listed again is asked for by its
-    name: listings of some stores are late, and it would be a delivery of nothing."""
+def _find_new(
+    site: Site, listed: Sequence[ListedObject], listed_at: datetime
+) -> tuple[list[New], str | None]:
+    """(listed objects without a delivery, why not all of them were found). What left landing and is
+    listed again is asked for by its name: listings of some stores are late, and it would be a
+    delivery of nothing."""
     with site.transaction() as cursor:
         new = catalog_landing.find_new(cursor, site.landing.bucket, listed, listed_at=listed_at)
     found = [one for one in new if not one.earlier]
@@ -199,14 +207,22 @@ def _find_new(site: Site, listed: Sequence[ListedObject], listed_at: datetime) -
     random.shuffle(known)
     landing = open_prompt_landing(site.settings) if known else site.landing
     deadline = time.monotonic() + ASKING_S
-    for one in known:
+    trouble = None
+    for asked, one in enumerate(known):
         if time.monotonic() > deadline:
-            break
-        # One that is not told of ends no tick.
-        with suppress(LogboxError):
+            left = len(known) - asked
+            return (
+                found,
+                f"{left} objects that had left landing are listed again, not asked for yet",
+            )
+        try:
             if _stands(landing, one.listed):
                 found.append(one)
-    return found
+        except LogboxError as error:
+            # One that is not told of ends no tick.
+            key = one_line(one.listed.key)
+            trouble = f"Could not ask for {key}, which is listed again: {error.message}"
+    return found, trouble
 
 
 def _stands(landing: S3Bucket, listed: ListedObject) -> bool:
@@ -223,12 +239,17 @@ def _stands(landing: S3Bucket, listed: ListedObject) -> bool:
     )
 
 
-def _to_offer(batches: list[OpenBatch], now: datetime) -> list[OpenBatch]:
-    return [
+def _to_offer(batches: list[OpenBatch], now: datetime, *, most_apart: int) -> list[OpenBatch]:
+    """What is due. Of files that stand apart so many at a time, those first that wait for longest;
+    last what somebody stopped."""
+    due = [
         batch
         for batch in batches
         if batch.state == "open" and (batch.not_before is None or batch.not_before <= now)
     ]
+    apart = sorted((one for one in due if one.is_apart), key=lambda one: one.not_before or now)
+    tried = sum(one.is_apart and one.state == "running" for one in batches)
+    return [one for one in due if not one.is_apart] + apart[: max(0, most_apart - tried)]
 
 
 def _bury_the_dead(

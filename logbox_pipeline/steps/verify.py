@@ -22,7 +22,7 @@ from logbox_pipeline.adapters.catalog_deliveries import (
 )
 from logbox_pipeline.core import keys
 from logbox_pipeline.core.digest import CHUNK_BYTES, composite_checksum, likely_part_sizes
-from logbox_pipeline.core.errors import ObjectSealed, PermanentError, TransientError
+from logbox_pipeline.core.errors import ObjectSealed, PermanentError, RequestFailed, TransientError
 from logbox_pipeline.core.ports import Download
 from logbox_pipeline.core.verification import (
     Decision,
@@ -266,7 +266,7 @@ def _judge_again(
     site: Site, delivery: Delivery, key: str, path: Path, first: _Judged
 ) -> _Judged | Gone:
     """Bytes and digests are damaged on their way too: what no digest vouches for is what it is
-    when it is so twice. Raises TransientError when the bytes are not.
+    when it is so twice. Raises RequestFailed when the bytes are not.
 
     A sidecar that says something else each time is its drone's doing, and no reason to keep the
     others of the batch waiting: after _MOST_LOOKS the last one counts.
@@ -284,7 +284,7 @@ def _judge_again(
 
 def _require_same(site: Site, key: str, first: Download, again: Download) -> None:
     if first.sha256 != again.sha256:
-        raise TransientError(
+        raise RequestFailed(
             f"s3://{site.landing.bucket}/{key} was read twice: {first.sha256}, then {again.sha256}"
         )
 

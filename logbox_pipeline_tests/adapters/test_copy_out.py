@@ -11,6 +11,7 @@ import pytest
 
 from logbox_pipeline.adapters.copy import copy_batches
 from logbox_pipeline.adapters.copy_out import copy_out
+from logbox_pipeline.adapters.postgres import SERVER_LIMITS
 from logbox_pipeline.core import tables
 from logbox_pipeline.core.content import ContentByLog, content_of
 from logbox_pipeline.core.errors import StoreRefused, TransientError
@@ -83,6 +84,13 @@ def test_one_snapshot_sees_nothing_that_is_committed_meanwhile(site: Site) -> No
         with source.snapshot():
             (later,) = source.rows(count)
             assert later != before
+
+
+def test_a_snapshot_is_ended_soon_when_its_client_is_lost(site: Site) -> None:
+    limits = "select name || ' = ' || setting as set from pg_settings where name like 'tcp%'"
+    with copy_out(required(site.settings.database_url, "")) as source, source.snapshot():
+        (found,) = source.rows(limits)
+    assert set(found.column("set").to_pylist()) == set(SERVER_LIMITS)
 
 
 def test_errors_become_ours(site: Site) -> None:

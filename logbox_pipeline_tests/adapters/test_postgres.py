@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from logbox_pipeline.adapters.postgres import connect, transaction
+from logbox_pipeline.adapters.postgres import SERVER_LIMITS, connect, transaction
 from logbox_pipeline.core.errors import (
     LogboxError,
     PermanentError,
@@ -53,6 +53,15 @@ def test_a_session_is_in_utc(connection: Any) -> None:
     with transaction(connection) as cursor:
         cursor.execute("show time zone")
         assert cursor.fetchone() == ("UTC",)
+
+
+def test_a_session_over_tcp_is_ended_soon_when_its_client_is_lost(connection: Any) -> None:
+    assert connection.info.host == "127.0.0.1"
+    with transaction(connection) as cursor:
+        for setting in SERVER_LIMITS:
+            name, _, value = setting.partition(" = ")
+            cursor.execute("select setting from pg_settings where name = %s", (name,))
+            assert cursor.fetchone() == (value,)
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ def _at_failpoint(ground: Ground, name: str, chance: random.Random | None) -> Fa
 TIMES = {
     S3Fault.ERROR_500: 12,
     S3Fault.SLOW_DOWN: 40,
+    S3Fault.STUCK: 1,
     S3Fault.HANG: 2,
     S3Fault.STALE_LISTING: 4,
     S3Fault.SHORT_PAGE: 6,
@@ -180,8 +181,10 @@ TIMES = {
     S3Fault.REORDERED: 4,
     S3Fault.OMITTED: 4,
 }
-"""How many requests meet a fault each time it strikes; 3 where nothing is said: as many as one call
-of boto3's tries."""
+"""How many requests meet a fault each time it strikes."""
+
+_TIMES = 5
+"""Where nothing is said: one more than a call of ours tries (adapters/s3.py)."""
 
 
 def _s3(ground: Ground) -> list[Fault]:
@@ -194,9 +197,12 @@ def _s3(ground: Ground) -> list[Fault]:
         S3Fault.FLIPPED_REQUEST,
     )
     return [
-        *(Fault(f"S3 {fault}", _Armed(ground.s3, fault, TIMES.get(fault, 3))) for fault in S3Fault),
         *(
-            Fault(f"the replica {fault}", _Armed(ground.replica, fault, TIMES.get(fault, 3)))
+            Fault(f"S3 {fault}", _Armed(ground.s3, fault, TIMES.get(fault, _TIMES)))
+            for fault in S3Fault
+        ),
+        *(
+            Fault(f"the replica {fault}", _Armed(ground.replica, fault, TIMES.get(fault, _TIMES)))
             for fault in of_replica
         ),
     ]

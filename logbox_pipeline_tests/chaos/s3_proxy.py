@@ -8,6 +8,7 @@ what can repeat, reorder and omit is a listing, and so listings do here.
 import asyncio
 import random
 import re
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -27,6 +28,7 @@ class S3Fault(StrEnum):
 
     ERROR_500 = "answers 500"
     SLOW_DOWN = "answers 503 SlowDown"
+    STUCK = "answers 500 for one object, for a while"
     HANG = "does not answer"
     CUT_ANSWER = "cuts a body short that it gives"
     CUT_REQUEST = "breaks off while it takes a body"
@@ -47,6 +49,7 @@ LISTINGS = {
     S3Fault.REORDERED,
     S3Fault.OMITTED,
 }
+ERRORS = {S3Fault.ERROR_500, S3Fault.SLOW_DOWN, S3Fault.STUCK}
 _CONTENTS = re.compile(rb"<Contents>.*?</Contents>", re.DOTALL)
 
 
@@ -78,6 +81,10 @@ class Request:
             return self.is_listing
         if fault in (S3Fault.CUT_ANSWER, S3Fault.FLIPPED_ANSWER):
             return self.method == "GET" and self.has_key and not self.is_listing
+        if fault is S3Fault.STUCK:
+            # A drone that cannot put would have to wait: that is no trouble of Logbox's.
+            is_logbox = self.method == "GET" or "/landing/" not in self.path
+            return self.has_key and self.method in ("GET", "PUT") and is_logbox
         if fault in (S3Fault.CUT_REQUEST, S3Fault.FLIPPED_REQUEST):
             return self.method == "PUT" and self.has_key and self.size_bytes > 0
         if fault is S3Fault.LOST_ANSWER:
@@ -95,9 +102,12 @@ class S3Proxy:
         self.struck: Counter[S3Fault] = Counter()
         self.hang_s = 65.0
         """Longer than Logbox waits for an answer (adapters/s3.py)."""
+        self.stuck_s = 90.0
+        """Longer than it takes until requests have split a batch (core/batching.py)."""
         self._port = port
         self._random = random.Random(seed)
         self._armed: Counter[S3Fault] = Counter()
+        self._stuck_until: dict[str, float] = {}
         self._listings: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=20))
 
     def arm(self, fault: S3Fault, times: int = 1) -> None:
@@ -107,17 +117,22 @@ class S3Proxy:
     def disarm(self) -> None:
         """What has not struck yet will not."""
         self._armed.clear()
+        self._stuck_until.clear()
 
     def is_armed(self, fault: S3Fault) -> bool:
         return self._armed[fault] > 0
 
     def _take(self, request: Request) -> S3Fault | None:
+        if time.monotonic() < self._stuck_until.get(request.path, 0):
+            return S3Fault.STUCK
         for fault in sorted(self._armed):
             if self._armed[fault] > 0 and request.fits(fault):
                 if fault in LISTINGS and not self._can_list(fault, request):
                     continue
                 self._armed[fault] -= 1
                 self.struck[fault] += 1
+                if fault is S3Fault.STUCK:
+                    self._stuck_until[request.path] = time.monotonic() + self.stuck_s
                 return fault
         return None
 
@@ -140,7 +155,7 @@ class S3Proxy:
         fault = self._take(request)
         if request.header(b"expect"):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if fault in (S3Fault.ERROR_500, S3Fault.SLOW_DOWN):
+        if fault in ERRORS:
             async for _ in _body(reader, request.size_bytes):
                 pass
             await _answer_error(writer, request, fault)

@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import LogboxError
 from logbox_pipeline.local.processes import free_port
 from logbox_pipeline.local.s3_server import S3Server
+from logbox_pipeline.simulator.fleet_check import check_fleet
+from logbox_pipeline.simulator.fleet_plan import Fault as FleetFault
+from logbox_pipeline.simulator.fleet_plan import Wishes
 from logbox_pipeline.steps.ingest import ingest_offered
 from logbox_pipeline.steps.reconcile import Verdict, reconcile
 from logbox_pipeline.steps.replicate import replicate
@@ -24,9 +28,13 @@ from logbox_pipeline.steps.site import Site, open_site
 from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.chaos.postgres_proxy import PostgresFault, PostgresProxy
 from logbox_pipeline_tests.chaos.s3_proxy import S3Fault, S3Proxy
+from logbox_pipeline_tests.simulator.flown_fleet import fly_fleet
 
 LATER = {S3Fault.STALE_LISTING, S3Fault.REPEATED_PAGE}
 """Lies about landing that need a past."""
+
+STORMY_ROUNDS = 8
+"""In which new faults are armed; so many of them are met at least."""
 
 GOOD = journey.jsonl("armed", "disarmed")
 
@@ -41,8 +49,18 @@ class Ailing:
     postgres: PostgresProxy
 
 
+@dataclass(frozen=True)
+class Store:
+    """An S3 server over `folder`, and the proxy before it."""
+
+    proxy: S3Proxy
+    keys: dict[str, str]
+    folder: Path
+    port: int
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Proxy, dict[str, str]]]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """An S3 of this module's own: the shared one's other name is one proxy's for all workers."""
     folder = tmp_path_factory.mktemp("store")
     (folder / "log").mkdir()
@@ -51,20 +69,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Proxy, d
     server.begin(port)
     proxy = S3Proxy(port)
     proxy.hang_s = 3.0
+    proxy.stuck_s = 3.0
     try:
         server.wait(port)
         proxy.served.start()
-        yield proxy, keys
+        yield Store(proxy, keys, folder, port)
     finally:
         proxy.served.stop()
         server.stop()
 
 
 @pytest.fixture
-def ailing(
-    make_site: Any, store: tuple[S3Proxy, dict[str, str]], request: pytest.FixtureRequest
-) -> Iterator[Ailing]:
-    proxy, keys = store
+def ailing(make_site: Any, store: Store, request: pytest.FixtureRequest) -> Iterator[Ailing]:
+    proxy, keys = store.proxy, store.keys
     prefix = f"b{abs(hash(request.node.name)) % 10**9}-"
     with make_site() as made:
         settings = made.settings.model_copy(
@@ -129,31 +146,35 @@ def clean() -> dict[str, Any]:
 
 
 def work(ailing: Ailing) -> None:
-    """Sensor and runs, over and over, as long as anything is left to do. What fails is tried again,
-    and no time is lost by waiting for it."""
+    """Sensor and runs, over and over, as long as anything is left to do."""
     for _ in range(30):
-        with contextlib.suppress(LogboxError):
-            tick = journey.tick(ailing.site, _runs(ailing.straight))
-            for batch in tick.offered:
-                with contextlib.suppress(LogboxError):
-                    for _ in ingest_offered(ailing.site, batch.run_key, f"run-{batch.run_key}"):
-                        pass
-        with contextlib.suppress(LogboxError):
-            replicate(ailing.site)
-        journey.change(
-            ailing.straight,
-            """
-            update logbox.batches
-            set not_before = null, heartbeat_at = heartbeat_at - interval '2 min'
-            """,
-        )
-        journey.change(
-            ailing.straight,
-            "update logbox.deliveries set waiting_until = now() where reason = 'unread'",
-        )
+        work_once(ailing)
         if not left(ailing.straight):
             return
     raise AssertionError(f"never done: {left(ailing.straight)}")
+
+
+def work_once(ailing: Ailing) -> None:
+    """One tick and its runs. What fails is tried again, and no time is lost by waiting for it."""
+    with contextlib.suppress(LogboxError):
+        tick = journey.tick(ailing.site, _runs(ailing.straight))
+        for batch in tick.offered:
+            with contextlib.suppress(LogboxError):
+                for _ in ingest_offered(ailing.site, batch.run_key, f"run-{batch.run_key}"):
+                    pass
+    with contextlib.suppress(LogboxError):
+        replicate(ailing.site)
+    journey.change(
+        ailing.straight,
+        """
+        update logbox.batches
+        set not_before = least(not_before, now()), heartbeat_at = heartbeat_at - interval '2 min'
+        """,
+    )
+    journey.change(
+        ailing.straight,
+        "update logbox.deliveries set waiting_until = now() where reason = 'unread'",
+    )
 
 
 def _runs(site: Site) -> dict[str, RunSeen]:
@@ -253,6 +274,13 @@ def test_a_fault_of_postgres_leaves_no_trace(
     assert ailing.postgres.struck[fault] == 1
 
 
+def arm_some(ailing: Ailing, chance: random.Random) -> None:
+    for fault in chance.sample(sorted(set(S3Fault) - {S3Fault.HANG}), 5):
+        ailing.s3.arm(fault, chance.randint(1, 3))
+    drops = sorted(set(PostgresFault) - {PostgresFault.SILENT})
+    ailing.postgres.arm(chance.choice(drops), chance.randint(1, 2))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_faults_at_a_time_leave_no_trace(
@@ -260,11 +288,44 @@ def test_many_faults_at_a_time_leave_no_trace(
 ) -> None:
     """What a seed draws; one that fails is to stay in the list."""
     chance = random.Random(seed)
+    meets(ailing, unharmed, lambda: arm_some(ailing, chance))
 
-    def arm() -> None:
-        for fault in chance.sample(sorted(set(S3Fault) - {S3Fault.HANG}), 5):
-            ailing.s3.arm(fault, chance.randint(1, 3))
-        drops = sorted(set(PostgresFault) - {PostgresFault.SILENT})
-        ailing.postgres.arm(chance.choice(drops), chance.randint(1, 2))
 
-    meets(ailing, unharmed, arm)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [6])
+def test_a_fleet_flies_while_its_stores_fail_and_comes_out_as_its_ledger_says(
+    ailing: Ailing, store: Store, tmp_path: Path, seed: int
+) -> None:
+    """With every fault of its own but the largest. A seed that fails is to stay in the list."""
+    own = {"home": store.folder, "sidecar_grace_s": 0}
+    ailing = replace(
+        ailing,
+        site=journey.with_settings(ailing.site, **own),
+        straight=journey.with_settings(ailing.straight, **own),
+    )
+    chance = random.Random(seed)
+    stormy = iter(range(STORMY_ROUNDS))
+
+    def work_in_storm() -> None:
+        if next(stormy, None) is not None:
+            arm_some(ailing, chance)
+        work_once(ailing)
+
+    faults = dict.fromkeys(set(FleetFault) - {FleetFault.KILLED}, 0.06)
+    ledger = fly_fleet(
+        ailing.straight,
+        Wishes(seed=seed, drones=1, logs=13, over_s=4, largest_bytes=300_000, faults=faults),
+        tmp_path,
+        endpoint=f"http://127.0.0.1:{store.port}",
+        access_key_id=store.keys["s3_access_key_id"],
+        secret_access_key=store.keys["s3_secret_access_key"],
+        work=work_in_storm,
+    )
+    assert {one.fault for one in ledger.sent} == {None, *faults}
+    ailing.s3.disarm()
+    work(ailing)
+    assert ailing.s3.struck.total() > STORMY_ROUNDS
+    assert ailing.postgres.struck.total() > 0
+    _, checks = check_fleet(ailing.straight, ledger.fleet, ledger.sent, tmp_path)
+    assert [(one.sentence, one.wrong) for one in checks if not one.passed] == []
+    assert reconcile(ailing.straight, deep=True).verdict is Verdict.CLEAN

@@ -1,7 +1,9 @@
 """What every adapter of `core.ports.ObjectStore` must do; run on each one there is."""
 
 import hashlib
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from logbox_pipeline.adapters.s3 import S3Bucket, s3_client
 from logbox_pipeline.core.digest import from_base64, sha256_hex
-from logbox_pipeline.core.errors import SettingError, StoreRefused, TransientError
+from logbox_pipeline.core.errors import RequestFailed, SettingError, StoreRefused, TransientError
 from logbox_pipeline.core.ports import ObjectStore
 from logbox_pipeline_tests.conftest import Stack
 
@@ -280,3 +282,33 @@ def test_a_bucket_that_is_not_there_names_the_settings(stack: Stack, buckets: st
     nowhere = S3Bucket(s3_bucket(stack, f"{buckets}x").client, f"{buckets}nowhere")
     with pytest.raises(SettingError, match="LOGBOX_LANDING_BUCKET"):
         nowhere.read("a")
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_store_that_fails_is_asked_so_often_in_all(attempts: int) -> None:
+    asked = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        client = s3_client(
+            endpoint=f"http://127.0.0.1:{server.server_port}",
+            region="us-east-1",
+            access_key_id="a",
+            secret_access_key="b",
+            attempts=attempts,
+        )
+        with pytest.raises(RequestFailed):
+            S3Bucket(client, "bucket").head("key")
+        server.shutdown()
+        serving.join()
+    assert len(asked) == attempts

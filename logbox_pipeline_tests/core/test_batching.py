@@ -141,6 +141,11 @@ def test_backoff_doubles_up_to_five_minutes() -> None:
     assert [backoff(n).total_seconds() for n in (1, 2, 3, 7, 50)] == [5, 10, 20, 300, 300]
 
 
+def test_a_file_whose_requests_hang_is_tried_every_half_hour() -> None:
+    waits_s = [backoff(n, is_apart=True).total_seconds() for n in (4, 7, 9, 10, 5_000)]
+    assert waits_s == [40, 320, 1280, 1800, 1800]
+
+
 @pytest.mark.parametrize(
     ("run", "heartbeat_s", "dead"),
     [

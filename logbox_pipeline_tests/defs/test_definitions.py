@@ -10,6 +10,8 @@ from uuid import UUID
 import dagster as dg
 import pytest
 
+from logbox_pipeline.adapters import catalog_batches
+from logbox_pipeline.core.batching import REQUESTS_BEFORE_SPLIT
 from logbox_pipeline.definitions import build_defs, defs
 from logbox_pipeline.defs import jobs, sensors
 from logbox_pipeline.defs.assets import BATCH_TAG
@@ -17,6 +19,7 @@ from logbox_pipeline.defs.resources import SiteResource
 from logbox_pipeline.defs.sensors import landing_sensor
 from logbox_pipeline.steps.alert import alert_of_failure
 from logbox_pipeline.steps.site import Site
+from logbox_pipeline_tests import journey
 from logbox_pipeline_tests.journey import rows, upload
 
 
@@ -199,6 +202,31 @@ def test_a_failed_run_is_told_to_the_webhook_with_its_files_and_the_next_command
     assert "landing/acme/d1/a.jsonl" in text
     assert "boom" in text
     assert "logbox status" in text
+
+
+def test_a_file_whose_store_fails_for_it_alerts_the_first_times_only(site: Site) -> None:
+    upload(site, "landing/acme/d1/a.jsonl", b'{"msg":"hello"}\n')
+    (batch,) = journey.tick(site).offered
+    attempt = batch.attempt
+    with _listener() as (url, received):
+        listening = journey.with_settings(site, alert_webhook_url=url)
+        for _ in range(6):
+            with site.transaction() as cursor:
+                catalog_batches.back_off(
+                    cursor, batch.batch_id, attempt, "RequestFailed: 500", site.now(),
+                    by_request=True,
+                )  # fmt: skip
+            attempt += 1
+            alert_of_failure(
+                listening, job="ingest", run_id="r", batch_id=str(batch.batch_id), error="500"
+            )
+        assert len(received) == REQUESTS_BEFORE_SPLIT
+        with site.transaction() as cursor:
+            catalog_batches.count_failure(cursor, batch.batch_id, attempt, "died", site.now())
+        alert_of_failure(
+            listening, job="ingest", run_id="r", batch_id=str(batch.batch_id), error="died"
+        )
+    assert len(received) == REQUESTS_BEFORE_SPLIT + 1
 
 
 def test_the_failure_sensor_watches_every_job() -> None:

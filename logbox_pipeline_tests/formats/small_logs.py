@@ -1,13 +1,13 @@
 """A small log of every format that is read, by the simulator's own writers."""
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from logbox_pipeline.simulator import csv_writer, text_writer
+from logbox_pipeline.simulator import csv_writer, json_writer, text_writer
 from logbox_pipeline.simulator.dataflash_writer import write_dataflash
 from logbox_pipeline.simulator.dji_app_writer import write_dji_app
+from logbox_pipeline.simulator.journal_writer import write_journal
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.tlog_writer import write_tlog
 from logbox_pipeline.simulator.ulog_writer import write_ulog
@@ -35,30 +35,6 @@ def _by(writer: Callable[..., object], **how: object) -> Write:
         return out.getvalue()
 
     return write
-
-
-def _document(*, indent: int | None) -> Write:
-    def write(seed: int) -> bytes:
-        lines = _by(write_jsonl, lines=40)(seed).splitlines()
-        return json.dumps([json.loads(line) for line in lines], indent=indent).encode()
-
-    return write
-
-
-def _journal(seed: int) -> bytes:
-    """As `journalctl -o export` writes it, some messages with their length."""
-    entries = []
-    for number, line in enumerate(_by(write_jsonl, lines=40)(seed).splitlines()):
-        message = str(json.loads(line).get("msg", "up")).encode()
-        length = len(message + b"\n2").to_bytes(8, "little")
-        entries.append(
-            b"__CURSOR=s=1;i=%d\n__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\nPRIORITY=%d\n"
-            % (number, 1_795_510_800_000_000 + number, 27_200_938 + number, number % 8)
-            + b"SYSLOG_IDENTIFIER=nav\n"
-            + (b"MESSAGE=" + message if number % 3 else b"MESSAGE\n" + length + message + b"\n2")
-            + b"\n"
-        )
-    return b"\n".join([*entries, b""])
 
 
 def _repeated(head: str, lines: str) -> Write:
@@ -110,9 +86,14 @@ SMALL_LOGS = {
         ("tlog",),
     ),
     "dji_app": SmallLog((_by(write_dji_app, duration_s=5.0),), ("dji_app_tsv",)),
-    "json": SmallLog((_document(indent=2), _document(indent=None))),
+    "json": SmallLog(
+        tuple(
+            _by(json_writer.write_json, records=40, style=one)
+            for one in ("indented", "documents", "array")
+        )
+    ),
     "jsonl": SmallLog((_by(write_jsonl, lines=100),), ("jsonl",)),
-    "journal": SmallLog((_journal,)),
+    "journal": SmallLog((_by(write_journal, entries=40),)),
     "logfmt": SmallLog(_texts("logfmt"), ("logfmt",)),
     "syslog": SmallLog(_texts("syslog"), ("text",)),
     "csv": SmallLog(

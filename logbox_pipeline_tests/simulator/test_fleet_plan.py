@@ -9,6 +9,8 @@ from statistics import median
 
 import pytest
 
+from logbox_pipeline.formats.recognize import FORMATS
+from logbox_pipeline.formats.unread import UNREAD
 from logbox_pipeline.settings import Settings
 from logbox_pipeline.simulator.fleet_logs import ABORTED, REFUSED, Declares, Upload
 from logbox_pipeline.simulator.fleet_plan import (
@@ -75,7 +77,8 @@ def test_all_formats_are_there_where_a_size_allows_it() -> None:
     kinds = Counter(one.kind for one in plan(Wishes(largest_bytes=700_000)))
     assert set(kinds) == set(Kind)
     assert {one.kind for one in plan(Wishes(largest_bytes=30_000)) if one.fault is None} == {
-        Kind.JSONL, Kind.JSONL_GZ, Kind.CSV, Kind.SYSLOG, Kind.LOGFMT, Kind.TEXT
+        Kind.JSONL, Kind.JSONL_GZ, Kind.JSON, Kind.JOURNAL, Kind.CSV, Kind.TSV, Kind.SYSLOG,
+        Kind.LOGFMT, Kind.TEXT,
     }  # fmt: skip
 
 
@@ -128,7 +131,9 @@ def test_what_the_ledger_says_of_a_planned_log_is_what_is_in_it(tmp_path: Path) 
     ]
     assert len({one.sha256 for one in written}) == len(written)
     cut = {one.logs[0].format for one in written if any(log.is_damaged for log in one.logs)}
-    assert cut == {"ulog", "jsonl"}
+    assert cut == {"ulog", "jsonl", "json"}
+    read = {known.name for known in FORMATS} - {known.name for known in UNREAD}
+    assert {log.format for one in written for log in one.logs} - {None} == read
     for planned, upload in zip(uploads, written, strict=True):
         assert upload.size_bytes < 1.1 * planned.size_bytes
         with inspect(settings, upload.path, NOW) as found:

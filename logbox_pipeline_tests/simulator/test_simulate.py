@@ -2,42 +2,30 @@
 hand afterwards is named, and nothing else."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from logbox_pipeline.adapters.iam import Iam
 from logbox_pipeline.core import keys as object_keys
-from logbox_pipeline.core.signing import public_text
 from logbox_pipeline.simulator.fleet_check import check_fleet
-from logbox_pipeline.simulator.fleet_clients import make_clients
 from logbox_pipeline.simulator.fleet_judge import Check
 from logbox_pipeline.simulator.fleet_kill import KILLS
-from logbox_pipeline.simulator.fleet_ledger import Fleet, Ledger, LedgerFile, read_ledger
+from logbox_pipeline.simulator.fleet_ledger import Ledger
 from logbox_pipeline.simulator.fleet_logs import Upload
-from logbox_pipeline.simulator.fleet_plan import Fault, Wishes, plan
+from logbox_pipeline.simulator.fleet_plan import Fault, Wishes
 from logbox_pipeline.simulator.fleet_report import report, summarize
-from logbox_pipeline.simulator.fleet_run import fly, pack
-from logbox_pipeline.simulator.fleet_send import Sender
-from logbox_pipeline.simulator.fleet_settle import progress
 from logbox_pipeline.simulator.page import render
 from logbox_pipeline.steps.replicate import replicate
-from logbox_pipeline.steps.signing import believed_keys
 from logbox_pipeline_tests.journey import change, ingest_all, rows, with_settings
+from logbox_pipeline_tests.simulator.flown_fleet import fly_fleet
 
 if TYPE_CHECKING:
     from logbox_pipeline.steps.site import Site
     from logbox_pipeline_tests.conftest import MakeSite, Stack
 
 FAULTS = dict.fromkeys(Fault, 0.05) | {Fault.KILLED: 0.025, Fault.DUPLICATE: 0.075}
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -48,45 +36,19 @@ def whole(make_site: "MakeSite", stack: "Stack") -> Iterator["Site"]:
 
 
 def run(site: "Site", stack: "Stack", wishes: Wishes, folder: Path) -> Ledger:
-    """What `logbox simulate` does, with the sensor's and the runs' work done here."""
-    iam = Iam(
-        endpoint=stack.iam_endpoint,
-        region="us-east-1",
-        access_key_id=stack.access_key_id,
-        secret_access_key=stack.secret_access_key,
-    )
-    public = ",".join(map(public_text, believed_keys(site.settings)))
-    keys = make_clients(
-        site, iam, wishes.clients,
-        endpoint=stack.s3_endpoint, receipt_keys=public, endure=lambda seconds: None,
-    )  # fmt: skip
-    fleet = Fleet(
-        wishes.seed,
-        now(),
-        site.landing.bucket,
-        {name: target.access_key_id for name, target in keys.clients.items()},
-        keys.revoked.access_key_id,
-        accepts_undeclared=False,
-    )
-    packed = pack(plan(wishes), fleet, keys, list(keys.clients), folder)
-    ledger = folder / "ledger.jsonl"
-    file = LedgerFile(ledger, fleet, [one.sent for one in packed])
-    sender = Sender(keys, folder / "drones", has_time=lambda: True, now=now, slow_s=1, resend_s=1)
-    with ThreadPoolExecutor(1) as drones:
-        flight = drones.submit(
-            fly, packed, sender, has_time=lambda: True,
-            on_answer=lambda sent: file.answered(sent.answer) if sent.answer else None,
-        )  # fmt: skip
-        while not flight.done():
-            ingest_all(site)
-    flight.result()
-    file.end(now())
-    while True:
+    def work() -> None:
         ingest_all(site)
         replicate(site)
-        how_far = progress(site, fleet.clients)
-        if how_far.is_settled:
-            return read_ledger(ledger)
+
+    return fly_fleet(
+        site,
+        wishes,
+        folder,
+        endpoint=stack.s3_endpoint,
+        access_key_id=stack.access_key_id,
+        secret_access_key=stack.secret_access_key,
+        work=work,
+    )
 
 
 def failed(checks: Sequence[Check]) -> dict[str, tuple[str, ...]]:

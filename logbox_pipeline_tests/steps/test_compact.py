@@ -192,6 +192,15 @@ def test_today_and_days_with_work_left_are_left_and_only_one_compacts(site: Site
     assert compact(a_day_on(site), day=site.now().date()).done != ()
 
 
+def test_a_file_that_its_store_holds_up_keeps_its_day_from_no_compaction(site: Site) -> None:
+    fly(site, jsonl("a"), jsonl("b"))
+    journey.upload(site, "landing/acme/d1/held.jsonl", jsonl("held"))
+    journey.tick(site)
+    assert compact(a_day_on(site)).done == ()
+    journey.change(site, "update logbox.batches set request_failures = 4 where state = 'open'")
+    assert compact(a_day_on(site)).done != ()
+
+
 # Readers
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from logbox_pipeline.core.digest import log_id
-from logbox_pipeline.simulator import csv_writer, text_writer
+from logbox_pipeline.simulator import csv_writer, json_writer, text_writer
 from logbox_pipeline.simulator.dataflash_writer import write_dataflash
 from logbox_pipeline.simulator.dji_app_writer import write_dji_app
+from logbox_pipeline.simulator.journal_writer import write_journal
 from logbox_pipeline.simulator.jsonl_writer import write_jsonl
 from logbox_pipeline.simulator.tlog_writer import write_tlog
 from logbox_pipeline.simulator.ulog_writer import write_ulog
@@ -32,7 +33,7 @@ from logbox_pipeline_tests.journey import deliveries, one, rows, upload
 from logbox_pipeline_tests.stores import differences
 
 FLIGHT_S = 20
-MAY_READ_ANYTHING = {"text", "syslog", "csv", "dji_app", "logfmt", "json"}
+MAY_READ_ANYTHING = {"text", "syslog", "csv", "dji_app", "logfmt", "json", "journal"}
 """Formats of text, where what was cut or overwritten may still be a row or a string of one."""
 
 
@@ -61,10 +62,11 @@ def made_logs() -> dict[str, Made]:
         "mavlink_raw": flight("mavlink", write_tlog, has_parameters=True, has_times=False),
         "dji_app": flight("dji_app", write_dji_app),
         "jsonl": text("jsonl", write_jsonl, lines=100),
-        "json_array": Made("json", b"[\n" + b",\n".join(objects()) + b"\n]\n"),
-        "json_pretty": Made(
-            "json", b"\n".join(json.dumps(json.loads(o), indent=2).encode() for o in objects())
-        ),
+        **{
+            f"json_{style}": text("json", json_writer.write_json, records=40, style=style)
+            for style in json_writer.STYLES
+        },
+        "journal": text("journal", write_journal, entries=40),
         **{
             f"csv_{style}": text("csv", csv_writer.write_csv, rows=50, style=style)
             for style in csv_writer.STYLES
@@ -95,10 +97,6 @@ def text(format: str, write: Any, **how: Any) -> Made:
     out = io.BytesIO()
     write(out, seed=3, **how)
     return Made(format, out.getvalue())
-
-
-def objects() -> list[bytes]:
-    return text("jsonl", write_jsonl, lines=40).data.splitlines()
 
 
 def digest(data: bytes) -> str:

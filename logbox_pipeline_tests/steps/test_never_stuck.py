@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import random
 import string
 import time
@@ -19,9 +20,10 @@ from logbox_pipeline.core.batching import RunSeen, RunState
 from logbox_pipeline.core.errors import FenceLost, RequestFailed, StoreRefused, TransientError
 from logbox_pipeline.core.ports import StoredObject
 from logbox_pipeline.settings import Settings
-from logbox_pipeline.steps import lake
+from logbox_pipeline.steps import lake, proof
 from logbox_pipeline.steps import parse as parsing
 from logbox_pipeline.steps import sense as sensing
+from logbox_pipeline.steps import verify as verifying
 from logbox_pipeline.steps.archive import archive
 from logbox_pipeline.steps.attempt import claim
 from logbox_pipeline.steps.ingest import ingest_offered
@@ -47,7 +49,7 @@ def bury(site: Site) -> Tick:
 
 
 def let_back_off_pass(site: Site) -> None:
-    journey.change(site, "update logbox.batches set not_before = null")
+    journey.change(site, "update logbox.batches set not_before = least(not_before, now())")
 
 
 def test_refused_file_alone_in_a_batch_that_dies_twice_still_leaves_landing(site: Site) -> None:
@@ -201,17 +203,16 @@ def test_objects_that_are_never_read_hold_no_place_among_the_batches(
         key = f"landing/acme/d1/{number}.jsonl"
         unreadable.add(key)
         upload(site, key, jsonl(str(number)))
-    for _ in range(3):
-        offered = journey.tick(single).offered
-        assert len(offered) == MOST_AHEAD
-        for batch in offered:
-            with pytest.raises(TransientError, match="500 for"):
-                list(ingest_offered(single, batch.run_key, "r"))
-        let_back_off_pass(site)
+    work_on_what_is_offered(single, rounds=1)
+    assert journey.one(site, "select min(request_failures) from logbox.batches") == 1
     upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
-    journey.ingest_all(single)
-    assert journey.rows(site, "select distinct state from logbox.batches") == [("finished",)]
+    work_on_what_is_offered(single, rounds=1)
     assert journey.rows(site, "select message from logbox.log_events") == [("beta",)]
+    work_on_what_is_offered(single, rounds=3 * MOST_AHEAD)
+    assert journey.rows(site, "select distinct state from logbox.batches") == [("finished",)]
+    assert journey.rows(
+        site, "select state, reason, count(*) from logbox.deliveries group by 1, 2 order by 1"
+    ) == [("archived", None, 1), ("waiting", "unread", MOST_AHEAD)]
 
 
 def test_what_was_not_read_before_costs_the_next_batch_no_attempt(
@@ -277,7 +278,7 @@ def ungiven(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     def answer(self: S3Bucket, key: str, *asked: Any, **more: Any) -> Any:
         if key in broken:
-            raise RequestFailed(f"500 for {key}")
+            raise RequestFailed(f"500 for {key}: \0")
         return put_file(self, key, *asked, **more)
 
     monkeypatch.setattr(S3Bucket, "put_file", answer)
@@ -291,7 +292,7 @@ def test_file_that_the_archive_does_not_take_does_not_keep_the_others_of_its_bat
         upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
     bad = hashlib.sha256(jsonl("3")).hexdigest()
     ungiven.add(f"archive/acme/{bad[:2]}/{bad}.jsonl")
-    work_on_what_is_offered(site, rounds=8)
+    work_on_what_is_offered(site, rounds=12)
     assert journey.rows(site, "select message from logbox.log_events order by 1") == [
         ("0",), ("1",), ("2",), ("4",),
     ]  # fmt: skip
@@ -299,6 +300,8 @@ def test_file_that_the_archive_does_not_take_does_not_keep_the_others_of_its_bat
         site, "select files, state from logbox.batches where state not in ('split', 'finished')"
     ) == [(1, "open")]
     assert journey.rows(site, "select failures from logbox.batches where failures > 0") == []
+    tried_next = journey.one(site, "select not_before from logbox.batches where state = 'open'")
+    assert tried_next - site.now() > timedelta(minutes=5)
     ungiven.clear()
     work_on_what_is_offered(site, rounds=1)
     assert journey.one(site, "select count(*) from logbox.log_events") == 5
@@ -318,9 +321,11 @@ def test_files_that_wait_alone_for_the_archive_hold_no_place_among_the_batches(
     for batch in journey.tick(single).offered:
         with pytest.raises(TransientError, match="500 for"):
             list(ingest_offered(single, batch.run_key, "r"))
+    let_back_off_pass(site)
     upload(site, "landing/beta/d1/one.jsonl", jsonl("beta"))
-    (batch,) = journey.tick(site).offered
-    list(ingest_offered(site, batch.run_key, "r"))
+    fine, apart = journey.tick(site).offered
+    assert (fine.is_apart, apart.is_apart) == (False, True)
+    list(ingest_offered(site, fine.run_key, "r"))
     assert journey.rows(site, "select message from logbox.log_events") == [("beta",)]
 
 
@@ -345,7 +350,7 @@ def test_stores_that_are_away_split_no_batch(site: Site, monkeypatch: pytest.Mon
     ]
 
 
-def test_failures_of_other_kinds_do_not_count_with_those_of_requests(
+def test_failures_of_other_kinds_do_not_count_as_those_of_requests(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -363,7 +368,7 @@ def test_failures_of_other_kinds_do_not_count_with_those_of_requests(
                 list(ingest_offered(site, batch.run_key, f"r{run}"))
     assert journey.rows(
         site, "select state, transient_failures, request_failures from logbox.batches"
-    ) == [("open", 4, 1)]
+    ) == [("open", 4, 3)]
 
 
 def test_a_store_that_takes_nothing_ends_in_few_batches(
@@ -384,6 +389,137 @@ def test_a_store_that_takes_nothing_ends_in_few_batches(
     assert journey.one(site, "select count(*) from logbox.log_events") == 16
 
 
+def test_many_bad_files_keep_no_other_from_being_loaded(
+    site: Site, ungiven: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the store that fails, while the rest of it takes what comes."""
+    monkeypatch.setattr(batching, "MOST_APART", 2)
+    upload(site, "landing/acme/d1/before.jsonl", jsonl("before"))
+    work_on_what_is_offered(site, rounds=1)
+    for number in range(12):
+        sha256 = hashlib.sha256(jsonl(str(number))).hexdigest()
+        if number % 4 == 0:
+            ungiven.add(f"archive/acme/{sha256[:2]}/{sha256}.jsonl")
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    work_on_what_is_offered(site, rounds=30)
+    assert journey.one(site, "select count(*) from logbox.log_events") == 10
+    assert (
+        journey.rows(
+            site, "select files from logbox.batches where state not in ('split', 'finished')"
+        )
+        == [(1,)] * 3
+    )
+    ungiven.clear()
+    work_on_what_is_offered(site, rounds=3)
+    assert journey.one(site, "select count(*) from logbox.log_events") == 13
+
+
+def test_files_apart_are_tried_one_at_a_time(site: Site, ungiven: set[str]) -> None:
+    single = journey.with_settings(site, batch_files=1)
+    for number in range(3):
+        sha256 = hashlib.sha256(jsonl(str(number))).hexdigest()
+        ungiven.add(f"archive/acme/{sha256[:2]}/{sha256}.jsonl")
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    for batch in journey.tick(single).offered:
+        with pytest.raises(TransientError, match="500 for"):
+            list(ingest_offered(single, batch.run_key, "r"))
+    tried = []
+    for _ in range(3):
+        let_back_off_pass(site)
+        (batch,) = journey.tick(single).offered
+        claim(site, batch.batch_id, batch.attempt, "r")
+        assert journey.tick(single).offered == ()
+        with site.transaction() as cursor:
+            catalog_batches.back_off(
+                cursor, batch.batch_id, batch.attempt, "hung", site.now(), by_request=True
+            )
+        tried.append(batch.batch_id)
+    assert len(set(tried)) == 3
+
+
+def test_what_was_split_off_and_is_fine_does_not_stand_apart(site: Site, ungiven: set[str]) -> None:
+    for name in ("bad", "good"):
+        upload(site, f"landing/acme/d1/{name}.jsonl", jsonl(name))
+    bad = hashlib.sha256(jsonl("bad")).hexdigest()
+    ungiven.add(f"archive/acme/{bad[:2]}/{bad}.jsonl")
+    work_on_what_is_offered(site, rounds=4)
+    halves = journey.tick(site).offered
+    assert [(one.files, one.is_apart) for one in halves] == [(1, False), (1, False)]
+    work_on_what_is_offered(site, rounds=1)
+    assert journey.rows(site, "select message from logbox.log_events") == [("good",)]
+
+
+def test_an_object_that_is_never_read_does_not_let_others_through(
+    site: Site, unreadable: set[str]
+) -> None:
+    """Its batch is finished with nothing in it."""
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"))
+    unreadable.add("landing/acme/d1/bad.jsonl")
+    work_on_what_is_offered(site, rounds=5)
+    with site.transaction() as cursor:
+        assert not catalog_batches.gets_through(cursor, site.now())
+    upload(site, "landing/acme/d1/good.jsonl", jsonl("good"))
+    work_on_what_is_offered(site, rounds=1)
+    with site.transaction() as cursor:
+        assert catalog_batches.gets_through(cursor, site.now())
+        assert not catalog_batches.gets_through_apart(cursor, site.now())
+
+
+def test_files_apart_are_offered_together_once_their_store_takes_one(
+    site: Site, ungiven: set[str]
+) -> None:
+    single = journey.with_settings(site, batch_files=1)
+    for number in range(4):
+        sha256 = hashlib.sha256(jsonl(str(number))).hexdigest()
+        ungiven.add(f"archive/acme/{sha256[:2]}/{sha256}.jsonl")
+        upload(site, f"landing/acme/d1/{number}.jsonl", jsonl(str(number)))
+    work_on_what_is_offered(single, rounds=1)
+    ungiven.clear()
+    let_back_off_pass(site)
+    (batch,) = journey.tick(single).offered
+    list(ingest_offered(single, batch.run_key, "r"))
+    assert len(journey.tick(single).offered) == 3
+
+
+def test_an_object_that_does_not_read_back_keeps_no_other_of_its_batch(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/good.jsonl", jsonl("good"))
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"))
+    bad = hashlib.sha256(jsonl("bad")).hexdigest()
+    holds = proof.holds
+
+    def lies(store: Any, key: str, stored: StoredObject, sha256: str, *asked: Any) -> bool:
+        return sha256 != bad and holds(store, key, stored, sha256, *asked)
+
+    monkeypatch.setattr(proof, "holds", lies)
+    work_on_what_is_offered(site, rounds=6)
+    assert journey.rows(site, "select message from logbox.log_events") == [("good",)]
+
+
+def test_an_object_that_is_another_at_each_look_is_put_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(site, "landing/acme/d1/good.jsonl", jsonl("good"))
+    upload(site, "landing/acme/d1/bad.jsonl", jsonl("bad"), sha256="0" * 64)
+    judge = verifying._judge
+    looks = itertools.count()
+
+    def flips(*asked: Any) -> Any:
+        judged = judge(*asked)
+        if "bad.jsonl" not in asked[2]:
+            return judged
+        other = replace(judged.download, sha256=f"{next(looks):064x}")
+        return replace(judged, download=other)
+
+    monkeypatch.setattr(verifying, "_judge", flips)
+    work_on_what_is_offered(site, rounds=5)
+    assert journey.rows(site, "select message from logbox.log_events") == [("good",)]
+    assert journey.rows(site, "select reason from logbox.deliveries where state = 'waiting'") == [
+        ("unread",)
+    ]
+
+
 def test_what_waits_for_its_sidecar_does_not_make_the_other_of_its_batch_two(
     site: Site, ungiven: set[str]
 ) -> None:
@@ -398,7 +534,7 @@ def test_what_waits_for_its_sidecar_does_not_make_the_other_of_its_batch_two(
     ]
     with site.transaction() as cursor:
         (held_up,) = catalog_batches.open_batches(cursor)
-    assert held_up.is_set_aside(site.now())
+    assert held_up.is_apart
 
 
 def work_on_what_is_offered(site: Site, *, rounds: int) -> None:
@@ -424,7 +560,9 @@ def test_many_that_are_not_told_of_stand_before_no_other(
 
     with monkeypatch.context() as patched:
         patched.setattr(S3Bucket, "head", mostly_silent)
-        assert journey.tick(site).new == 1
+        tick = journey.tick(site)
+    assert tick.new == 1
+    assert "403 for this one" in (tick.trouble or "")
 
 
 def test_asking_for_single_objects_ends_in_time(
@@ -442,8 +580,10 @@ def test_asking_for_single_objects_ends_in_time(
     with monkeypatch.context() as patched:
         patched.setattr(S3Bucket, "head", slowly)
         patched.setattr(sensing, "ASKING_S", 0.3)
-        first = journey.tick(site).new
+        tick = journey.tick(site)
+        first = tick.new
     assert 1 <= first < 4
+    assert f"{4 - first} objects" in (tick.trouble or "")
     assert journey.tick(site).new == 4 - first
 
 

@@ -322,7 +322,7 @@ def test_store_that_refuses_a_receipt_keeps_no_log_from_being_loaded(
         journey.ingest_offers(site, offered)
         assert one(site, "select state from logbox.batches") == "finished"
         assert keys_in(site.landing) == []
-        assert journey.tick(site).trouble == "the store is away"
+        assert journey.tick(site).trouble == "Could not tidy up: the store is away"
         assert keys_in(site.landing, "receipts/") == []
     assert owed(site) == 3
     journey.tick(site)

@@ -144,6 +144,18 @@ def test_a_replica_that_is_down_delays_itself_alone_and_is_caught_up(site: Site)
     assert owed(site) == set()
 
 
+def test_a_file_that_waits_alone_for_its_store_keeps_no_replica_waiting(site: Site) -> None:
+    archive(site)
+    journey.upload(site, "landing/acme/d1/next.jsonl", journey.jsonl("next"))
+    journey.tick(site)
+    assert "Batches are at work" in (due(site).why_not or "")
+    journey.change(
+        site,
+        "update logbox.batches set request_failures = 1, attempt = 2 where state = 'open'",
+    )
+    assert due(site).why_not is None
+
+
 def test_a_replica_that_hangs_is_said_soon(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(site)
     monkeypatch.setattr(replicate_module, "PROMPT_S", 0.3)
