@@ -14,7 +14,8 @@ from logbox_pipeline_tests.chaos.ground import Ground
 
 SETTLES_S = 600.0
 """Within so long after the last fault all must be settled: a batch that met several of them waits
-for up to 300 s before it is offered again (core/batching.py)."""
+for up to 300 s before it is offered again, a single file after its seventh failed request for 320 s
+(core/batching.py)."""
 
 _UNSETTLED = {
     "batches at work": "select count(*) from logbox.batches "
